@@ -1,0 +1,49 @@
+"""Installation of mooer. Every `mooer/cli/NAME.py` becomes the console script `mooer-NAME`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "mooer" / "__init__.py").read_text(encoding="utf-8")).group(1)
+
+COMMANDS = sorted(path.stem for path in (ROOT / "mooer" / "cli").glob("*.py") if not path.stem.startswith("_"))
+
+EXTRAS = {
+    # The synthetic speech of egs/mini.
+    "mini": ["espeakng-loader>=0.2.4"],
+    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=3"],
+}
+
+setup(
+    name="mooer",
+    version=VERSION,
+    description="LLM-based speech recognition and translation from the command line",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["mooer", "mooer.*"]),
+    package_data={"mooer": ["pretrained/*/*", "pretrained/*/*/*"]},
+    install_requires=[
+        "torch>=2.5",
+        "torchaudio>=2.5",
+        "transformers>=5.0",
+        "peft>=0.17",
+        "deepspeed>=0.17",
+        "safetensors>=0.5",
+        "soundfile>=0.12",
+        "kaldiio>=2.18",
+        "numpy>=1.26",
+        "pyyaml>=6",
+        "click>=8.1",
+        "tqdm>=4.66",
+        "jiwer>=4.0",
+        "rapidfuzz>=3.9",
+        "sacrebleu>=2.4",
+        "tensorboard>=2.16",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": [f"mooer-{name.replace('_', '-')} = mooer.cli.{name}:main" for name in COMMANDS]},
+)
