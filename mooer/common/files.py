@@ -1,0 +1,103 @@
+"""Files: atomic writing, checksums, and reading tar members without ever extracting them."""
+
+import contextlib
+import hashlib
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from mooer.common.errors import DamagedArchiveError, DataError, PathError
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
+    """Open a temporary file beside `path`; on success it takes the name `path`, on error it is removed.
+
+    Args:
+        mode: `w` (UTF-8 text) or `wb`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def require_file(path: str | Path, what: str) -> Path:
+    """`path` as a Path if it is an existing file, else a PathError that says `what` was looked for."""
+    path = Path(path)
+    if not path.is_file():
+        raise PathError(f"{what} {path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
+    return path
+
+
+def require_dir(path: str | Path, what: str) -> Path:
+    """`path` as a Path if it is an existing folder, else a PathError that says `what` was looked for."""
+    path = Path(path)
+    if not path.is_dir():
+        raise PathError(f"{what} {path} {'is a file, not a folder' if path.is_file() else 'does not exist'}")
+    return path
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def iterate_tar(stream: IO[bytes], name: str, member_limit: int = 1 << 30) -> Iterator[tarfile.TarInfo]:
+    """The regular files of a tar opened for random access, in order; nothing is ever extracted to disk.
+
+    Args:
+        name: the tar's name, for messages.
+        member_limit: the largest member allowed, in bytes.
+
+    Raises:
+        DataError: links, devices, sparse files, absolute names, names with `..`, a member over the limit.
+        DamagedArchiveError: a damaged header, or an archive without its end mark.
+    """
+    end = 0
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
+                _check_member(member, name, member_limit)
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                if member.isreg():
+                    yield member
+    except (tarfile.TarError, EOFError) as error:
+        raise DamagedArchiveError(f"{name} is damaged or not an uncompressed tar: {error}") from error
+    # tarfile takes a header that it cannot read for the end of the archive; the real end is a block of zeros.
+    stream.seek(end)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise DamagedArchiveError(f"{name} is damaged at byte {end}, or was cut off there")
+
+
+def _check_member(member: tarfile.TarInfo, name: str, member_limit: int) -> None:
+    parts = Path(member.name).parts
+    if member.name.startswith("/") or ".." in parts:
+        raise DataError(f"{name}: member {member.name!r} points outside of the archive")
+    if member.issparse() or not (member.isreg() or member.isdir()):
+        raise DataError(f"{name}: member {member.name!r} is a link or a special file; only regular files are allowed")
+    if member.size > member_limit:
+        raise DataError(f"{name}: member {member.name!r} has {member.size} bytes, over the limit of {member_limit}")
