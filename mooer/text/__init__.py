@@ -1,0 +1,1 @@
+"""Text on its way in and out of a model: tokenizers, prompts, normalisation."""

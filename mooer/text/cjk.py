@@ -1,0 +1,22 @@
+"""Which characters belong to scripts that are written without spaces between words."""
+
+import re
+from collections.abc import Iterable
+
+# Han with its radicals, iteration and number signs, Hiragana, Katakana, compatibility ideographs: the inside of a regular
+# expression's character class.
+CJK = (
+    "\u2e80-\u2fdf\u3005\u3007\u3021-\u3029\u3038-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+
+
+def split_cjk(text: str) -> list[str]:
+    """Each CJK character by itself, and each other run of characters without white space as one word."""
+    return re.findall(rf"[{CJK}]|[^\s{CJK}]+", text)
+
+
+def is_mostly_cjk(texts: Iterable[str]) -> bool:
+    """Whether the texts together have more CJK characters than other words."""
+    balance = sum(1 if re.match(f"[{CJK}]", unit) else -1 for text in texts for unit in split_cjk(text))
+    return balance > 0
