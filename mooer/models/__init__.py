@@ -1,0 +1,1 @@
+"""The networks, the builders that make them from configs, and their weights."""

@@ -1,0 +1,173 @@
+"""From configuration to modules. Configurations end here: the modules themselves get modules and numbers."""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from mooer.common.errors import ConfigError, WeightsError
+from mooer.models.adapter import AdapterConfig, LinearAdapter
+from mooer.models.ctc_model import CtcModel
+from mooer.models.llm import LlmConfig, build_llm
+from mooer.models.lora import LoraConfig, add_lora
+from mooer.models.parts import Parts, read_parts
+from mooer.models.sanm_encoder import SanmEncoder, SanmEncoderConfig
+from mooer.models.speech_llm import SpeechLlm
+from mooer.models.weights import State, load_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The section `model` of a configuration file."""
+
+    family: Literal["speech_llm", "ctc"] = "speech_llm"
+    """Encoder, adapter and LLM; or an encoder with a CTC layer."""
+    encoder: SanmEncoderConfig = field(default_factory=SanmEncoderConfig)
+    """Sizes of the encoder. With encoder_path only attention_heads and dropout count, the others are read off the file."""
+    encoder_path: str | None = None
+    """Weights to start the encoder from: a released .pth, or a model directory of ours."""
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    """Sizes of the adapter. With adapter_path only downsample_rate counts, and must agree with the file."""
+    adapter_path: str | None = None
+    """Weights to start the adapter from: a released adapter_project.pt, or a model directory of ours."""
+    llm: LlmConfig = field(default_factory=LlmConfig)
+    """The LLM (speech_llm only)."""
+    lora: LoraConfig | None = None
+    """A LoRA to train on a frozen LLM; without it the LLM is trained whole unless frozen."""
+    tokenizer_path: str | None = None
+    """Folder of the tokenizer; without it the LLM's own folder."""
+    freeze: list[Literal["encoder", "adapter", "llm", "lora"]] = field(default_factory=list)
+    """Parts that keep their weights in training. An LLM with a LoRA is frozen in any case."""
+    blank_id: int = 0
+    """The CTC blank's token id (ctc only): the padding token of a tokenizer of ours."""
+
+    def __post_init__(self) -> None:
+        if self.family == "ctc" and (self.lora is not None or self.adapter_path is not None):
+            raise ConfigError("a model of family ctc has no adapter and no LLM; remove lora and adapter_path")
+        if self.blank_id < 0:
+            raise ConfigError(f"blank_id must be a token id, found {self.blank_id}")
+        if "lora" in self.freeze and self.lora is None:
+            raise ConfigError("freeze names lora, but there is no section lora")
+
+
+def build_model(config: ModelConfig, vocab_size: int, dtype: torch.dtype = torch.float32) -> SpeechLlm | CtcModel:
+    """The model that the configuration describes, its weights loaded where paths are given, its trainable flags set.
+
+    Parts without a path get random weights from torch's generator.
+
+    Args:
+        vocab_size: tokens of the tokenizer.
+
+    Raises:
+        PathError, WeightsError: a file is missing, unreadable or does not fit.
+        ConfigError: sizes that contradict each other.
+    """
+    if config.family == "ctc":
+        if config.blank_id >= vocab_size:
+            raise ConfigError(f"blank_id {config.blank_id} is no token of a vocabulary of {vocab_size}")
+        encoder = build_encoder(config)
+        model = CtcModel(encoder, nn.Linear(encoder.output_size, vocab_size), config.blank_id)
+    else:
+        encoder, llm = build_encoder(config), build_llm(config.llm, vocab_size, dtype)
+        adapter = build_adapter(config, encoder.output_size, llm.get_input_embeddings().embedding_dim)
+        model = SpeechLlm(encoder, adapter, llm if config.lora is None else add_lora(llm, config.lora))
+    _freeze(model, config)
+    return model.to(dtype).train()
+
+
+def _freeze(model: nn.Module, config: ModelConfig) -> None:
+    for part in config.freeze:
+        if part == "lora":
+            model.llm.requires_grad_(False)
+        elif not hasattr(model, part):
+            raise ConfigError(f"freeze names {part}, which a model of family {config.family} does not have")
+        elif part != "llm" or config.lora is None:
+            getattr(model, part).requires_grad_(False)
+
+
+def build_encoder(config: ModelConfig) -> SanmEncoder:
+    """The encoder, with the weights and sizes of `config.encoder_path` if that is given."""
+    if config.encoder_path is None:
+        return _encoder_of(config.encoder)
+    parts = read_parts(config.encoder_path, "encoder weights")
+    return encoder_from_state(parts.part("encoder"), config.encoder, parts.source)
+
+
+def encoder_from_state(state: State, base: SanmEncoderConfig, source: str) -> SanmEncoder:
+    """An encoder of the sizes of `state` and with its tensors. Raises WeightsError."""
+    sizes = encoder_sizes(state, base, source)
+    with torch.device("meta"):
+        encoder = _encoder_of(sizes)
+    load_state(encoder, state, source, assign=True)
+    return encoder
+
+
+def _encoder_of(config: SanmEncoderConfig) -> SanmEncoder:
+    return SanmEncoder(**{name.name: getattr(config, name.name) for name in dataclasses.fields(config)})
+
+
+def encoder_sizes(state: State, base: SanmEncoderConfig, source: str) -> SanmEncoderConfig:
+    """`base` with every size that the shapes of an encoder's tensors tell: all but heads and dropout.
+
+    Raises:
+        WeightsError: the tensors are not those of a SANM encoder.
+    """
+    key = "encoders0.0.{}.weight".format
+    names = (key("self_attn.linear_q_k_v"), key("self_attn.fsmn_block"), key("feed_forward.w_1"))
+    dimensions = (2, 3, 2)
+    if any(name not in state or state[name].dim() != rank for name, rank in zip(names, dimensions, strict=True)):
+        found = ", ".join(sorted(state)[:3]) or "nothing"
+        raise WeightsError(f"{source} is no SANM encoder: {names[0]} and its like are not there, but {found} ...")
+    projection, memory, hidden = (state[name].shape for name in names)
+    blocks = {int(match[1]) for match in map(re.compile(r"encoders\.(\d{1,4})\.").match, state) if match}
+    try:
+        return dataclasses.replace(
+            base,
+            input_size=projection[1],
+            output_size=memory[0],
+            linear_units=hidden[0],
+            num_blocks=max(blocks, default=-1) + 2,
+            kernel_size=memory[2],
+        )
+    except ConfigError as error:
+        raise WeightsError(f"{source} has sizes that no encoder can have: {error}") from error
+
+
+def build_adapter(config: ModelConfig, encoder_size: int, llm_size: int) -> LinearAdapter:
+    """The adapter from encoder to LLM, with the weights and sizes of `config.adapter_path` if that is given."""
+    settings = config.adapter
+    if config.adapter_path is None:
+        return LinearAdapter(encoder_size, llm_size, **dataclasses.asdict(settings))
+    parts = read_parts(config.adapter_path, "adapter weights")
+    _check_no_lost_encoder(config, parts)
+    return adapter_from_state(parts.part("adapter"), encoder_size, llm_size, settings.downsample_rate, parts.source)
+
+
+def _check_no_lost_encoder(config: ModelConfig, parts: Parts) -> None:
+    if parts.encoder and config.encoder_path != config.adapter_path and Path(config.adapter_path).is_file():
+        raise ConfigError(f"{parts.source} holds the encoder that it was trained with; set encoder_path to it too")
+
+
+def adapter_from_state(state: State, encoder_size: int, llm_size: int, downsample_rate: int, source: str) -> LinearAdapter:
+    """An adapter with the tensors of `state`.
+
+    Raises:
+        WeightsError: it was made for another encoder, another LLM or another downsample rate.
+    """
+    first = state.get("linear1.weight")
+    if first is None or first.dim() != 2:
+        raise WeightsError(f"{source} is no adapter: it has no matrix linear1.weight, but {', '.join(sorted(state)[:3])} ...")
+    rate, remainder = divmod(first.shape[1], encoder_size)
+    if remainder or rate != downsample_rate:
+        fits = (
+            f"downsample rate {rate}" if rate and not remainder else f"no downsample rate of an encoder of width {encoder_size}"
+        )
+        raise WeightsError(f"{source} takes {first.shape[1]} inputs, which is {fits}; asked for was {downsample_rate}")
+    with torch.device("meta"):
+        adapter = LinearAdapter(encoder_size, llm_size, downsample_rate, first.shape[0], "norm.weight" in state)
+    load_state(adapter, state, source, assign=True)
+    return adapter

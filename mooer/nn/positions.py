@@ -1,0 +1,43 @@
+"""Sinusoidal position encoding (Vaswani et al. 2017) in the form of the Paraformer encoder.
+
+Shapes: B batch, T frames, D width.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoids(length: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """Sines, then cosines, of the positions 1 .. length: [length, width] float32.
+
+    The width / 2 rates fall from 1 to 1/10000 in equal steps of the logarithm.
+    """
+    half = width // 2
+    positions = torch.arange(1, length + 1, device=device, dtype=torch.float32)
+    step = math.log(10000.0) / (half - 1)
+    rates = torch.exp(torch.arange(half, device=device, dtype=torch.float32) * -step)
+    angles = positions[:, None] * rates[None, :]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class PositionEncoding(nn.Module):
+    """Adds sinusoids to frames, always in float32: bfloat16 is off by a third of the range after 100 frames.
+
+    The table is kept and grows when a longer input comes. It is no part of the module's state: neither a checkpoint nor a
+    change of the model's number format touches it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self._table = torch.empty(0)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[B, T, D] of any floating type -> [B, T, D] float32."""
+        length = frames.shape[1]
+        if self._table.device != frames.device or len(self._table) < length:
+            with torch.inference_mode(False):  # the table may be made in decoding and used in training
+                self._table = sinusoids(max(length, 2 * len(self._table), 512), self.width, frames.device)
+        return frames.float() + self._table[:length]
