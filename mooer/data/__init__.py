@@ -1,0 +1,1 @@
+"""Data directories, lists, shards and the loader that turns them into batches."""

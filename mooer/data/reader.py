@@ -1,0 +1,106 @@
+"""From utterances by reference to frames: recordings in files and shards, features in archives."""
+
+import os
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from mooer.audio.io import AudioLimits, load_audio
+from mooer.common.errors import AudioError
+from mooer.common.lengths import WINDOW_SAMPLES
+from mooer.data.archives import read_matrix
+from mooer.data.parallel import chunks
+from mooer.data.utterance import AudioRef, Problem, Utterance
+from mooer.features.frontend import Frontend
+
+MAX_OPEN_SHARDS = 64
+# Recordings in one pass of the front end: enough to spread its overhead, few enough to stay in the processor's cache.
+FRONTEND_GROUP = 8
+
+
+class AudioReader:
+    """Reads recordings by reference; shards stay open, as they are read many times."""
+
+    def __init__(self, limits: AudioLimits | None = None) -> None:
+        self._limits = limits or AudioLimits()
+        self._shards: dict[str, int] = {}
+
+    def read(self, reference: AudioRef) -> Tensor:
+        """Samples [S] float32, mono, 16 kHz.
+
+        Raises:
+            AudioError: whatever is wrong with the recording, with its reason.
+        """
+        source = reference.path if reference.offset is None else self.member(reference)
+        try:
+            return load_audio(source, start=reference.start, end=reference.end, limits=self._limits)
+        except AudioError as error:
+            raise AudioError(f"{reference.path}: {error}", error.reason) from error
+
+    def member(self, reference: AudioRef) -> bytes:
+        """The bytes of a recording that is a member of a shard. Raises AudioError (missing, unreadable, truncated)."""
+        if reference.path not in self._shards:
+            if len(self._shards) >= MAX_OPEN_SHARDS:
+                self.close()
+            try:
+                self._shards[reference.path] = os.open(reference.path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise AudioError(f"shard {reference.path} cannot be opened: {error}", "missing") from error
+        descriptor = self._shards[reference.path]
+        try:
+            # The size is a list's word: it must not make room for more than there is.
+            whole = reference.offset + reference.size <= os.fstat(descriptor).st_size
+            data = os.pread(descriptor, reference.size, reference.offset) if whole else b""
+        except OSError as error:
+            raise AudioError(f"shard {reference.path} cannot be read: {error}", "unreadable") from error
+        if not whole or len(data) != reference.size:
+            raise AudioError(f"shard {reference.path} ends inside of a recording", "truncated")
+        return data
+
+    def close(self) -> None:
+        """Close all shards; reading opens them again."""
+        for descriptor in self._shards.values():
+            os.close(descriptor)
+        self._shards.clear()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_limits": self._limits, "_shards": {}}
+
+
+class FrameReader:
+    """Utterances to frames, many in one pass of the front end."""
+
+    def __init__(self, frontend: Frontend, limits: AudioLimits | None = None) -> None:
+        self._frontend = frontend
+        self._audio = AudioReader(limits)
+
+    def read(
+        self, utterances: Mapping[int, Utterance], change: Callable[[Tensor, str], Tensor] | None = None
+    ) -> tuple[dict[int, Tensor], list[Problem]]:
+        """Frames [T, D] of the utterances that can be loaded, under the same keys, and what is wrong with the others.
+
+        Args:
+            change: makes another waveform of a waveform and its utterance's id.
+        """
+        frames: dict[int, Tensor] = {}
+        waveforms: dict[int, Tensor] = {}
+        problems = []
+        for key, utterance in utterances.items():
+            try:
+                if utterance.feats is not None:
+                    frames[key] = self._frontend.from_fbank(read_matrix(utterance.feats))
+                else:
+                    waveforms[key] = self._waveform(utterance, change)
+            except AudioError as error:
+                problems.append(Problem(utterance.id, error.reason, f"{utterance.id}: {error}"))
+        for keys in chunks(list(waveforms), FRONTEND_GROUP):
+            frames.update(zip(keys, self._frontend.many([waveforms[key] for key in keys]), strict=True))
+        return frames, problems
+
+    def _waveform(self, utterance: Utterance, change: Callable[[Tensor, str], Tensor] | None) -> Tensor:
+        waveform = self._audio.read(utterance.audio)
+        if change is not None:
+            waveform = change(waveform, utterance.id)
+        if len(waveform) < WINDOW_SAMPLES:
+            raise AudioError(f"{len(waveform)} samples; a frame needs {WINDOW_SAMPLES}", "too_short")
+        return waveform

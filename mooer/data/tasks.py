@@ -1,0 +1,91 @@
+"""From an utterance's labels to what a model is trained on: which task, which prompt, which token ids."""
+
+import random
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from mooer.common.seed import derived_seed
+from mooer.data.batch import CtcBatch, CtcSample, SpeechLlmBatch, SpeechLlmSample, collate_ctc, collate_speech_llm
+from mooer.data.config import TaskConfig
+from mooer.data.utterance import Utterance
+from mooer.text.prompts import chat_prompt
+from mooer.text.tokenizer import encode_prompt_and_answer, encode_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FAMILIES = ("speech_llm", "ctc")
+
+
+def possible_tasks(tasks: Sequence[TaskConfig], labels: Mapping[str, str]) -> list[TaskConfig] | str:
+    """The tasks whose labels all have words, or the reason why there is none: `no_label` or `empty_text`."""
+    present = [task for task in tasks if all(name in labels for name in task.label_names)]
+    if not present:
+        return "no_label"
+    return [task for task in present if all(labels[name].strip() for name in task.label_names)] or "empty_text"
+
+
+def draw_task(tasks: Sequence[TaskConfig], utterance: Utterance, seed: int, epoch: int) -> TaskConfig | None:
+    """One of the utterance's possible tasks by weight, the same for the same (seed, epoch, id); None if there is none."""
+    possible = possible_tasks(tasks, utterance.labels)
+    if isinstance(possible, str):
+        return None
+    if len(possible) == 1:
+        return possible[0]
+    generator = random.Random(derived_seed(seed, epoch, utterance.id, "task"))
+    return generator.choices(possible, weights=[task.weight for task in possible])[0]
+
+
+def answer(task: TaskConfig, labels: Mapping[str, str]) -> str:
+    """What the model is to say: the task's labels, one a line."""
+    return "\n".join(" ".join(labels[name].splitlines()) for name in task.label_names)
+
+
+def ctc_frames_needed(targets: Sequence[int]) -> int:
+    """The fewest frames in which CTC can say `targets`: one a token, and a blank between two equal ones."""
+    return len(targets) + sum(left == right for left, right in pairwise(targets))
+
+
+class SpeechLlmSamples:
+    """Makes the samples and batches of a speech LLM."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", downsample_rate: int) -> None:
+        self._tokenizer = tokenizer
+        self._downsample_rate = downsample_rate
+        self._prompts: dict[str, str] = {}
+
+    def make(self, utterance: Utterance, task: TaskConfig, frames: Tensor) -> SpeechLlmSample | str:
+        """The sample of an utterance with frames [T, D], or the reason why it cannot be used."""
+        if len(frames) < self._downsample_rate:
+            return "too_short"
+        instruction = task.instruction_text
+        if instruction not in self._prompts:
+            self._prompts[instruction] = chat_prompt(self._tokenizer, instruction)
+        text = answer(task, utterance.labels)
+        token_ids, prompt_length = encode_prompt_and_answer(self._tokenizer, self._prompts[instruction], text)
+        return SpeechLlmSample(utterance.id, frames, token_ids, prompt_length)
+
+    def collate(self, samples: Sequence[SpeechLlmSample]) -> SpeechLlmBatch:
+        """Their batch."""
+        return collate_speech_llm(samples, self._tokenizer.pad_token_id, self._downsample_rate)
+
+
+class CtcSamples:
+    """Makes the samples and batches of an encoder with CTC."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self._tokenizer = tokenizer
+
+    def make(self, utterance: Utterance, task: TaskConfig, frames: Tensor) -> CtcSample | str:
+        """The sample of an utterance with frames [T, D], or the reason why it cannot be used."""
+        targets = encode_text(self._tokenizer, answer(task, utterance.labels))
+        if ctc_frames_needed(targets) > len(frames):
+            return "too_long_for_ctc"
+        return CtcSample(utterance.id, frames, targets)
+
+    def collate(self, samples: Sequence[CtcSample]) -> CtcBatch:
+        """Their batch."""
+        return collate_ctc(samples, self._tokenizer.pad_token_id)
