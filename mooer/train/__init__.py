@@ -1,0 +1,1 @@
+"""Training: one loop, the DeepSpeed engine behind it, checkpoints and what is logged."""

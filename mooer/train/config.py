@@ -1,0 +1,184 @@
+"""What a training run is told: the `training` section of its YAML file, and the file as a whole."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mooer.common.errors import ConfigError
+from mooer.data.dataset import DataConfig
+from mooer.models.builders import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adam and its constants; `mooer.train.optim` makes the parameter groups."""
+
+    name: Literal["adamw", "adam"] = "adamw"
+    """adamw decays weights apart from the gradient; adam adds the decay to it."""
+    learning_rate: float = 1e-3
+    """Peak learning rate, reached at the end of the warm-up."""
+    part_learning_rates: dict[str, float] = field(default_factory=dict)
+    """Peak learning rate of a part of the model (encoder, adapter, llm, ctc_head) where it differs."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Decay rates of the running means of the gradient and of its square."""
+    eps: float = 1e-8
+    """Added to the root of the second mean."""
+    weight_decay: float = 0.01
+    """Decay of matrices and kernels; biases and norms have none."""
+
+    def __post_init__(self) -> None:
+        rates = {"learning_rate": self.learning_rate}
+        rates |= {f"part_learning_rates.{part}": rate for part, rate in self.part_learning_rates.items()}
+        for name, rate in rates.items():
+            _require(rate > 0, f"{name} must be over 0, found {rate}")
+        _require(all(0 <= beta < 1 for beta in self.betas), f"betas must lie in [0, 1), found {self.betas}")
+        _require(self.eps > 0, f"eps must be over 0, found {self.eps}")
+        _require(self.weight_decay >= 0, f"weight_decay must not be negative, found {self.weight_decay}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How the learning rate follows the step; the formulas are in `mooer.train.optim.learning_rate_share`."""
+
+    name: Literal["warmup_cosine", "warmup_linear", "warmup_decay_log", "noam", "constant"] = "warmup_cosine"
+    """warmup_decay_log is the released recipe's: a logarithmic warm-up, then a straight line to 0."""
+    warmup_steps: int = 1000
+    """Steps until the peak."""
+    total_steps: int | None = None
+    """Step at which the decay ends; None: the run's last step."""
+    floor: float = 0.0
+    """Share of the peak that warmup_cosine and warmup_linear end at."""
+
+    def __post_init__(self) -> None:
+        _require(self.warmup_steps >= 0, f"warmup_steps must not be negative, found {self.warmup_steps}")
+        _require(self.name != "noam" or self.warmup_steps > 0, "the noam schedule needs warmup_steps of at least 1")
+        _require(
+            self.total_steps is None or self.total_steps > self.warmup_steps,
+            f"total_steps ({self.total_steps}) must be over warmup_steps ({self.warmup_steps})",
+        )
+        _require(0 <= self.floor <= 1, f"floor is a share of the peak, between 0 and 1; found {self.floor}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The `training` section: how long, how fast, in which numbers, and what is kept."""
+
+    seed: int = 0
+    """Seed of initial weights and of dropout."""
+    max_steps: int | None = None
+    """Stop after so many optimizer steps."""
+    max_epochs: int | None = None
+    """Stop after so many passes over the data; with max_steps, whichever comes first."""
+    accumulation: int = 1
+    """Micro-batches of each rank that make one optimizer step."""
+    zero_stage: Literal[0, 1, 2] = 0
+    """DeepSpeed's ZeRO stage: 0 all on every rank, 1 optimizer states split over ranks, 2 gradients too."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 computes in it by autocast; trained weights and their gradients' sums stay in float32."""
+    clip_norm: float = 5.0
+    """Largest norm of the whole gradient; 0 clips nothing."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Adam and its constants."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """The learning rate's course."""
+    num_threads: int | None = None
+    """CPU threads of each rank; None leaves torch's choice."""
+    log_interval: int = 10
+    """Steps between lines of train.jsonl."""
+    log_utterances: bool = False
+    """Write every step's utterance ids to utterances.rankN.jsonl."""
+    tensorboard: bool = True
+    """Write TensorBoard events."""
+    checkpoint_interval: int | None = None
+    """Steps between checkpoints; None: one at the end of each epoch. The last step always has one."""
+    validation_interval: int | None = None
+    """Steps between validations, a multiple of checkpoint_interval; None: before each checkpoint."""
+    validation_error_rate: Literal["none", "cer", "wer"] = "none"
+    """Decode dev_list at each validation and choose the best checkpoints by this rate instead of the loss."""
+    keep_last: int = 1
+    """Newest checkpoints kept, at least 1: the run resumes from the newest."""
+    keep_best: int = 1
+    """Best checkpoints kept, where there is a dev_list."""
+    average_best: int = 0
+    """What `final/` holds: 0 the last weights, N the mean of the N best checkpoints."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_steps is not None or self.max_epochs is not None, "one of max_steps and max_epochs must be set")
+        for name in ("max_steps", "max_epochs", "num_threads", "checkpoint_interval", "validation_interval"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"{name} must be at least 1, found {value}")
+        for name in ("accumulation", "log_interval", "keep_last"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1, found {getattr(self, name)}")
+        for name in ("clip_norm", "keep_best", "average_best"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
+        self._check_intervals()
+        _require(
+            self.average_best <= self.keep_best,
+            f"average_best ({self.average_best}) needs as many checkpoints kept; keep_best is {self.keep_best}",
+        )
+
+    def _check_intervals(self) -> None:
+        if self.validation_interval is None:
+            return
+        _require(
+            self.checkpoint_interval is not None and self.validation_interval % self.checkpoint_interval == 0,
+            f"validation_interval ({self.validation_interval}) must be a multiple of "
+            f"checkpoint_interval ({self.checkpoint_interval})",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole training file; the resolved one is written to the run folder as config.yaml."""
+
+    model: ModelConfig
+    """What is trained; see `mooer.models.builders.ModelConfig`."""
+    data: DataConfig
+    """What it is trained on; see `mooer.data.dataset.DataConfig`."""
+    training: TrainingConfig
+    """How it is trained."""
+
+    def __post_init__(self) -> None:
+        _require(self.data.train_list is not None, "data.train_list must be set")
+        has_dev = self.data.dev_list is not None
+        _require(has_dev or self.training.validation_error_rate == "none", "validation_error_rate needs data.dev_list")
+        _require(has_dev or self.training.average_best == 0, "average_best needs data.dev_list to tell which are best")
+
+
+RESUMABLE = (
+    "max_steps",
+    "max_epochs",
+    "num_threads",
+    "log_interval",
+    "tensorboard",
+    "checkpoint_interval",
+    "validation_interval",
+    "keep_last",
+    "keep_best",
+    "average_best",
+)
+"""Fields of TrainingConfig that may differ when a run is resumed."""
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """Dotted names of the fields in which two runs differ in a way that a resumed run must not."""
+    neutral = {name: getattr(old.training, name) for name in RESUMABLE}
+    new = dataclasses.replace(new, training=dataclasses.replace(new.training, **neutral))
+    return list(_differing(old, new, ""))
+
+
+def _differing(old: object, new: object, prefix: str):
+    for item in dataclasses.fields(old):
+        left, right = getattr(old, item.name), getattr(new, item.name)
+        name = f"{prefix}{item.name}"
+        if left == right:
+            continue
+        if dataclasses.is_dataclass(left) and type(left) is type(right):
+            yield from _differing(left, right, f"{name}.")
+        else:
+            yield name
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)

@@ -1,0 +1,216 @@
+"""A training run from its configuration to `final/`: builds the parts, resumes, trains, exports.
+
+A run folder holds config.yaml, run.json, train.jsonl, tensorboard/, checkpoints/step_N/ and, at the end, final/, a model
+directory.
+"""
+
+import functools
+import json
+import logging
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mooer.common import dist, provenance
+from mooer.common.config import dump_yaml, load_yaml
+from mooer.common.errors import ConfigError, PathError, TrainingError
+from mooer.common.files import atomic_write, require_file, sha256
+from mooer.common.log import get_logger
+from mooer.common.seed import seed_everything
+from mooer.data.dataset import Loader, build_loader
+from mooer.models.builders import ModelConfig, build_model
+from mooer.models.weights import checksums
+from mooer.text.tokenizer import load_tokenizer
+from mooer.train.checkpoint import CheckpointFolder, Layout, Progress, load_optimizer, load_own_state
+from mooer.train.config import RunConfig, TrainingConfig, differences
+from mooer.train.engine import Engine, processes
+from mooer.train.export import export_final, parts_from_files, tokenizer_dir
+from mooer.train.loop import ErrorRate, Run, train
+from mooer.train.monitor import Monitor
+from mooer.train.optim import build_optimizer
+from mooer.train.step import Batch, Stepper
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CONFIG_FILE = "config.yaml"
+RECORD_FILE = "run.json"
+CHECKPOINT_DIR = "checkpoints"
+FINAL_DIR = "final"
+_FBANK_SECONDS = 0.01
+
+log = get_logger(__name__)
+
+
+def run_training(
+    config: RunConfig,
+    output_dir: Path,
+    *,
+    resume: bool = False,
+    device: torch.device | None = None,
+    error_rate: ErrorRate | None = None,
+) -> None:
+    """Train, and write the run folder `output_dir`; called in every process of a torchrun job.
+
+    Args:
+        resume: go on after the newest checkpoint if there is one.
+        error_rate: see `mooer.train.loop.Run`.
+
+    Raises:
+        PathError: the folder holds a run and `resume` is off, or a file of the config is missing.
+        ConfigError: the folder's run has another configuration.
+        TrainingError: a loss that is not finite, or a checkpoint that does not fit.
+    """
+    device = device or torch.device("cpu")
+    # Before the processes meet, so that none sees the files that the main one writes then.
+    check_run_folder(config, output_dir, resume)
+    if config.training.num_threads is not None:
+        torch.set_num_threads(config.training.num_threads)
+    if not dist.is_main():
+        get_logger("mooer").setLevel(logging.WARNING)
+    with processes(device):
+        _train_and_export(config, output_dir, device, error_rate)
+
+
+def check_run_folder(config: RunConfig, output_dir: Path, resume: bool) -> None:
+    """Refuse to mix two runs in one folder. Raises PathError or ConfigError."""
+    if output_dir.is_file():
+        raise PathError(f"output_dir {output_dir} is a file")
+    if not (output_dir / CONFIG_FILE).exists():
+        if any((output_dir / CHECKPOINT_DIR).glob("step_*")):
+            raise PathError(f"{output_dir} holds checkpoints but no {CONFIG_FILE}, so it is no run to go on with; name another")
+        return
+    if not resume:
+        raise PathError(f"{output_dir} already holds a run; add --resume to go on with it, or name another folder")
+    changed = differences(load_yaml(output_dir / CONFIG_FILE, RunConfig), config)
+    if changed:
+        raise ConfigError(f"the run in {output_dir} cannot be resumed with other values of {', '.join(changed)}")
+    lists = json.loads((output_dir / RECORD_FILE).read_text(encoding="utf-8"))["data_lists"]
+    if lists != _list_checksums(config):
+        raise ConfigError(f"the data lists are no longer those that the run in {output_dir} began with: {', '.join(lists)}")
+
+
+def _list_checksums(config: RunConfig) -> dict[str, str]:
+    paths = (config.data.train_list, config.data.dev_list)
+    return {path: sha256(require_file(path, "data list")) for path in paths if path is not None}
+
+
+def _train_and_export(config: RunConfig, output_dir: Path, device: torch.device, error_rate: ErrorRate | None) -> None:
+    run, start = _prepare(config, output_dir, device, error_rate)
+    if dist.is_main():
+        _write_records(config, output_dir, start, device)
+    frame_seconds = config.data.frontend.lfr_n * _FBANK_SECONDS
+    with Monitor(output_dir, config.training, start, run.total_steps, frame_seconds) as monitor:
+        end = train(run, start, monitor)
+    if dist.is_main():
+        record = json.loads((output_dir / RECORD_FILE).read_text(encoding="utf-8"))
+        export_final(run.engine.model, config, run.checkpoints, output_dir / FINAL_DIR, record | {"step": end.step})
+        log.info("step %d: the model is in %s", end.step, output_dir / FINAL_DIR)
+    dist.barrier()
+
+
+def _prepare(config: RunConfig, output_dir: Path, device: torch.device, error_rate: ErrorRate | None) -> tuple[Run, Progress]:
+    """Everything that the loop needs, and where it begins; nothing is written."""
+    training = config.training
+    seed_everything(training.seed)
+    tokenizer = load_tokenizer(tokenizer_dir(config.model))
+    loader = _loader(config, "train", tokenizer)
+    dev_loader = None if config.data.dev_list is None else _loader(config, "dev", tokenizer)
+    model = build_model(config.model, len(tokenizer))
+    optimizer = build_optimizer(model, training.optimizer)
+    from_files = parts_from_files(config.model)
+    checkpoints = CheckpointFolder(output_dir / CHECKPOINT_DIR, from_files, training.keep_last, training.keep_best)
+    if dist.is_main():
+        _remove_leftovers(output_dir, checkpoints)
+    dist.barrier()
+    newest = next(iter(checkpoints.last()), None)
+    if newest is not None:
+        load_own_state(model, newest.weights(), from_files, str(newest.folder))
+    engine = Engine(model, optimizer, training, device)
+    layout = Layout(world_size=dist.world_size(), zero_stage=training.zero_stage)
+    if newest is not None:
+        load_optimizer(engine, newest, layout)
+        log.info("going on after step %d of %s", newest.progress.step, newest.folder)
+    run = Run(
+        config=training,
+        engine=engine,
+        stepper=Stepper(engine, training.seed, functools.partial(_any_batch, config, tokenizer)),
+        loader=loader,
+        dev_loader=dev_loader,
+        error_rate=error_rate,
+        checkpoints=checkpoints,
+        layout=layout,
+        total_steps=_total_steps(training, loader),
+    )
+    return run, Progress() if newest is None else newest.progress
+
+
+def _loader(config: RunConfig, split: str, tokenizer: "PreTrainedTokenizerBase", alone: bool = False) -> Loader:
+    """The loader of this rank's share of the data, or, `alone`, of all of it."""
+    rank, world_size = (0, 1) if alone else (dist.rank(), dist.world_size())
+    rate = config.model.adapter.downsample_rate
+    return build_loader(config.data, split, config.model.family, tokenizer, rank, world_size, rate)
+
+
+def _any_batch(config: RunConfig, tokenizer: "PreTrainedTokenizerBase") -> Batch:
+    loader = _loader(config, "train", tokenizer, alone=True)
+    batch = next((batch for batch in loader.epoch(0) if batch is not None), None)
+    loader.close()
+    if batch is None:
+        raise TrainingError(f"not one batch can be loaded of {config.data.train_list}: {dict(loader.skipped)}")
+    return batch
+
+
+def _remove_leftovers(output_dir: Path, checkpoints: CheckpointFolder) -> None:
+    """Remove the temporary files and folders of a run that was killed while it wrote."""
+    checkpoints.remove_leftovers()
+    for leftover in output_dir.glob(".*.tmp"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def _total_steps(config: TrainingConfig, loader: Loader) -> int:
+    """Steps of the whole run; where epochs limit it, as if all were as long as the first."""
+    limits = []
+    if config.max_steps is not None:
+        limits.append(config.max_steps)
+    if config.max_epochs is not None:
+        limits.append(config.max_epochs * math.ceil(loader.batches_in_epoch(0) / config.accumulation))
+    return min(limits)
+
+
+def _weight_files(config: ModelConfig) -> Iterator[Path]:
+    """The files that the model's weights begin with."""
+    for path in (config.encoder_path, config.adapter_path, config.llm.path, config.lora.path if config.lora else None):
+        if path is None:
+            continue
+        yield from sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else [Path(path)]
+
+
+def _write_records(config: RunConfig, output_dir: Path, start: Progress, device: torch.device) -> None:
+    """Write config.yaml and run.json; a resumed run's command is added to those before it."""
+    path = output_dir / RECORD_FILE
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    record: dict[str, Any] = provenance.record() | {
+        "seed": config.training.seed,
+        "data_seed": config.data.seed,
+        "device": str(device),
+        "world_size": dist.world_size(),
+        "num_threads": torch.get_num_threads(),
+        "data_lists": _list_checksums(config),
+        "weights_sha256": checksums(_weight_files(config.model)),
+    }
+    if earlier is not None:
+        resumed = {"step": start.step, "command": record["command"], "commit": record["commit"]}
+        record = earlier | {"resumed": [*earlier.get("resumed", []), resumed]}
+    with atomic_write(path) as stream:
+        json.dump(record, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+    with atomic_write(output_dir / CONFIG_FILE) as stream:
+        stream.write(dump_yaml(config))
