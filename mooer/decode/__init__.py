@@ -1,0 +1,1 @@
+"""From a model directory and audio to hypotheses."""

@@ -1,0 +1,67 @@
+"""What recognition gives for an utterance: a hypothesis, or the reason why there is none."""
+
+from dataclasses import dataclass
+
+TOO_SHORT = "too_short"
+CUT = "max_new_tokens"
+REPETITION = "repetition"
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One of the n best answers."""
+
+    text: str
+    tokens: tuple[int, ...]
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a decoder makes of the frames of an utterance."""
+
+    text: str
+    """The transcript, or the translation where only that was asked for."""
+    tokens: tuple[int, ...] = ()
+    """Token ids of the whole answer, special ones left out."""
+    score: float = 0.0
+    """Higher is better; what it measures depends on the decoder."""
+    translation: str | None = None
+    """The second line of a multi-task answer; None where there is none."""
+    flags: tuple[str, ...] = ()
+    """What is to be mistrusted: too_short, max_new_tokens (cut at the bound), repetition (it runs in a circle)."""
+    token_seconds: tuple[tuple[float, float], ...] | None = None
+    """Begin and end of each token, where the decoder knows them."""
+    alternatives: tuple[Alternative, ...] = ()
+    """The n best answers, this one included, where they were asked for."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a decoder makes nothing of the frames of an utterance."""
+
+    reason: str
+    """One or two words, for counting."""
+    message: str
+    """The full story for a person."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """The result for an utterance."""
+
+    id: str
+    answer: Answer
+    seconds: float
+    """Length of the recording."""
+    real_time_factor: float
+    """Time that its group of utterances took, from reading to text, over the length of their recordings."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An utterance without a result."""
+
+    id: str
+    reason: str
+    message: str

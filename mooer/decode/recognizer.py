@@ -1,0 +1,292 @@
+"""Recordings to hypotheses with one model: reading, front end, decoding in batches of similar length, results in input order.
+
+An utterance that cannot be read or decoded becomes a Failure and leaves the others alone.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from mooer.audio.limits import AudioLimits
+from mooer.common import provenance
+from mooer.common.config import load_yaml
+from mooer.common.device import DTYPES, select_device, select_dtype
+from mooer.common.errors import AudioError, ConfigError
+from mooer.common.lengths import SAMPLE_RATE, SHIFT_SAMPLES
+from mooer.data.archives import read_matrix
+from mooer.data.config import TaskConfig
+from mooer.data.reader import AudioReader
+from mooer.data.utterance import Problem, Utterance
+from mooer.decode.ctc_decoder import CtcDecoder
+from mooer.decode.generate import GenerateConfig
+from mooer.decode.hypothesis import Answer, Failure, Hypothesis, Refusal
+from mooer.decode.packed_linear import pack_linears
+from mooer.decode.speech_llm_decoder import SpeechLlmDecoder, SpeechLlmSettings
+from mooer.features.cmvn import read_cmvn
+from mooer.features.frontend import Frontend, FrontendConfig
+from mooer.models.model_dir import FINAL_DIR, PACKAGED, RECORD_FILE, LoadedModel, PartPaths, find_model_dir, is_model_dir
+from mooer.models.released import open_model
+from mooer.models.weights import checksums
+from mooer.text.prompts import released_instruction
+from mooer.text.tokenizer import load_tokenizer
+
+# Attention over a longer recording would fill the memory; such ones are to be cut at pauses first.
+MAX_SECONDS = 300.0
+# Utterances are read ahead, as a multiple of what is decoded together, so that similar lengths meet.
+WINDOW_BATCHES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """How a model is used."""
+
+    task: Literal["asr", "ast", "mtl"] = "asr"
+    """Transcribe, translate, or both."""
+    target_language: str = "en"
+    """Of the translation: en or zh."""
+    instruction: str | None = None
+    """What the prompt asks, in place of the task's own words."""
+    beam_size: int = 4
+    """Answers kept side by side; 1 is greedy search."""
+    length_penalty: float = 0.8
+    """Scores are divided by the number of tokens to this power."""
+    max_new_tokens: int | None = None
+    """Bound on each answer; None lets it follow the length of the recording, at most 200."""
+    nbest: int = 0
+    """How many of the best answers to keep beside the best one's text."""
+    batch_size: int = 32
+    """Utterances decoded together; a speech LLM counts one of over 15 seconds as several."""
+    batch_seconds: float | None = None
+    """Seconds of audio decoded together, in place of batch_size."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the model."""
+    device: str = "auto"
+    """auto, cpu, cuda or musa."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype {self.dtype!r} is unknown; allowed: {', '.join(DTYPES)}")
+        for name in ("batch_size", "batch_seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} must be positive, found {value}")
+
+
+class Decoder(Protocol):
+    """What turns frames into answers: one for each family of models."""
+
+    def decode(self, frames: Sequence[Tensor]) -> list[Answer | Refusal]:
+        """The answer to each utterance's frames [T_i, features]."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An utterance that was read."""
+
+    id: str
+    frames: Tensor
+    seconds: float
+
+
+Load = Callable[[], tuple[Tensor, float]]
+
+
+class Recognizer:
+    """Recognises with a loaded model, which is used as it is; `from_model_dir` and `from_parts` make one of files.
+
+    Args:
+        is_released: whether it is one of the released checkpoints, which know the released instructions only.
+        instructions: what the model was asked in training, by `TaskConfig.key`; others are the usual ones.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        config: DecodeConfig,
+        is_released: bool = False,
+        instructions: Mapping[str, str] | None = None,
+    ) -> None:
+        self.loaded, self.config = loaded, config
+        self.device = select_device(config.device)
+        settings = load_yaml(loaded.frontend_path, FrontendConfig) if loaded.frontend_path else FrontendConfig()
+        cmvn = read_cmvn(loaded.cmvn_path) if loaded.cmvn_path else None
+        self.frontend = Frontend(settings, cmvn)
+        self._frame_seconds = settings.lfr_n * SHIFT_SAMPLES / SAMPLE_RATE
+        self._reader = AudioReader(AudioLimits(max_seconds=MAX_SECONDS))
+        self.settings: SpeechLlmSettings | None = None
+        if loaded.config.family == "speech_llm":
+            asked = _instruction(config, is_released, instructions or {})
+            self.settings = _speech_llm_settings(config, settings.lfr_n, asked)
+        self._decoder = _make_decoder(loaded, config, self.settings, settings.lfr_n, self.device)
+
+    @classmethod
+    def from_model_dir(
+        cls,
+        model_dir: str | Path,
+        config: DecodeConfig | None = None,
+        parts: PartPaths | None = None,
+        downsample_rate: int | None = None,
+    ) -> "Recognizer":
+        """A recognizer of a model directory or run folder of ours, a folder in the released layout, or `mini`.
+
+        Args:
+            parts: what to take from elsewhere.
+            downsample_rate: the adapter's; None for what the directory says, or 2.
+
+        Raises:
+            PathError, ConfigError, WeightsError: something is missing, or does not fit.
+        """
+        config = config or DecodeConfig()
+        loaded = _open_for_good(model_dir, config, parts, downsample_rate)
+        if not _is_ours(model_dir):
+            return cls(loaded, config, is_released=True)
+        return cls(loaded, config, instructions=_stored_instructions(find_model_dir(model_dir)))
+
+    @classmethod
+    def from_parts(
+        cls, parts: PartPaths, config: DecodeConfig | None = None, downsample_rate: int | None = None
+    ) -> "Recognizer":
+        """A recognizer of the released checkpoints' parts, each named. Raises as `from_model_dir` does."""
+        config = config or DecodeConfig()
+        return cls(_open_for_good(None, config, parts, downsample_rate), config, is_released=True)
+
+    def recognize(self, waveforms: Iterable[tuple[str, Tensor]]) -> Iterator[Hypothesis | Failure]:
+        """The results for ids and waveforms [S] (float32, 16 kHz, full scale 1), in their order, as they become known."""
+        return self._recognize(
+            (identity, lambda waveform=waveform: self._from_waveform(waveform)) for identity, waveform in waveforms
+        )
+
+    def recognize_utterances(self, utterances: Iterable[Utterance | Problem]) -> Iterator[Hypothesis | Failure]:
+        """The same for utterances by reference, each read when its turn comes; a Problem becomes a Failure."""
+        return self._recognize((item.id, lambda item=item: self._from_reference(item)) for item in utterances)
+
+    def record(self) -> dict[str, Any]:
+        """Command, commit, versions, settings and the checksums of the weights, for run.json."""
+        settings = {**dataclasses.asdict(self.config), "device": str(self.device)}
+        prompt = {"instruction": self.settings.instruction} if self.settings else {}
+        model = {"family": self.loaded.config.family, "weights_sha256": checksums(self.loaded.weight_files)}
+        return {**provenance.record(), "decode": settings | prompt, "model": model}
+
+    def _from_waveform(self, waveform: Tensor) -> tuple[Tensor, float]:
+        return self.frontend(waveform), len(waveform) / SAMPLE_RATE
+
+    def _from_reference(self, utterance: Utterance | Problem) -> tuple[Tensor, float]:
+        if isinstance(utterance, Problem):
+            raise AudioError(utterance.message, utterance.reason)
+        if utterance.feats is None:
+            return self._from_waveform(self._reader.read(utterance.audio))
+        frames = self.frontend.from_fbank(read_matrix(utterance.feats))
+        return frames, len(frames) * self._frame_seconds
+
+    def _recognize(self, items: Iterable[tuple[str, Load]]) -> Iterator[Hypothesis | Failure]:
+        items = iter(items)
+        while True:
+            started = time.perf_counter()
+            window = list(self._read_window(items))
+            if not window:
+                return
+            yield from self._decode_window(window, started)
+
+    def _read_window(self, items: Iterator[tuple[str, Load]]) -> Iterator[_Item | Failure]:
+        """Read as many utterances as are sorted by length together."""
+        config, seconds = self.config, 0.0
+        by_number = config.batch_seconds is None
+        for identity, load in islice(items, WINDOW_BATCHES * config.batch_size if by_number else None):
+            try:
+                item = _Item(identity, *load())
+            except AudioError as error:
+                yield Failure(identity, error.reason, str(error))
+                continue
+            yield item
+            seconds += item.seconds
+            if not by_number and seconds >= WINDOW_BATCHES * config.batch_seconds:
+                return
+
+    def _decode_window(self, window: list[_Item | Failure], started: float) -> Iterator[Hypothesis | Failure]:
+        items = [entry for entry in window if isinstance(entry, _Item)]
+        answers = iter(self._decoder.decode([item.frames for item in items]))
+        seconds = sum(item.seconds for item in items)
+        factor = (time.perf_counter() - started) / seconds if seconds else 0.0
+        for entry in window:
+            if isinstance(entry, Failure):
+                yield entry
+                continue
+            answer = next(answers)
+            if isinstance(answer, Refusal):
+                yield Failure(entry.id, answer.reason, answer.message)
+            else:
+                yield Hypothesis(entry.id, answer, entry.seconds, factor)
+
+
+def _is_ours(model_dir: str | Path) -> bool:
+    folder = Path(model_dir)
+    return str(model_dir) in PACKAGED or is_model_dir(folder) or is_model_dir(folder / FINAL_DIR)
+
+
+def _open_for_good(
+    model_dir: str | Path | None, config: DecodeConfig, parts: PartPaths | None, downsample_rate: int | None
+) -> LoadedModel:
+    """Load a model that nobody else has, so that it may be changed to decode faster."""
+    loaded = open_model(model_dir, config.task, parts, downsample_rate, select_dtype(config.dtype))
+    if select_device(config.device).type == "cpu":
+        pack_linears(loaded.model)
+    return loaded
+
+
+def _stored_instructions(folder: Path) -> dict[str, str]:
+    """What a model directory's record says of the instructions it was trained with; nothing for those before it said so."""
+    try:
+        stored = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")).get("instructions", {})
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"{folder / RECORD_FILE} is not the record of a model: {error}") from error
+    if not isinstance(stored, dict) or not all(isinstance(text, str) for text in stored.values()):
+        raise ConfigError(f"{folder / RECORD_FILE}: instructions must be texts by task")
+    return stored
+
+
+def _make_decoder(
+    loaded: LoadedModel, config: DecodeConfig, settings: SpeechLlmSettings | None, lfr_n: int, device: torch.device
+) -> Decoder:
+    """The decoder for the model's family."""
+    model, tokenizer = loaded.model.to(device), load_tokenizer(loaded.tokenizer_dir)
+    if settings is not None:
+        return SpeechLlmDecoder(model, tokenizer, settings)
+    if config.task != "asr":
+        raise ConfigError(f"a model of family {loaded.config.family} transcribes; it knows no task {config.task}")
+    return CtcDecoder(model, tokenizer, lfr_n)
+
+
+def _speech_llm_settings(config: DecodeConfig, lfr_n: int, asked: str) -> SpeechLlmSettings:
+    return SpeechLlmSettings(
+        instruction=asked,
+        is_multitask=config.task == "mtl",
+        max_new_tokens=config.max_new_tokens,
+        costs_seconds=config.batch_seconds is not None,
+        num_alternatives=config.nbest,
+        lfr_n=lfr_n,
+        generate=GenerateConfig(
+            beam_size=config.beam_size,
+            length_penalty=config.length_penalty,
+            max_cost=config.batch_seconds or config.batch_size,
+        ),
+    )
+
+
+def _instruction(config: DecodeConfig, is_released: bool, stored: Mapping[str, str]) -> str:
+    task = TaskConfig(task=config.task, target_language=config.target_language)
+    if config.instruction is not None:
+        return config.instruction
+    if is_released and config.target_language == "en":
+        # The released multi-task checkpoints translate into English and are asked as for ast.
+        return released_instruction(config.task)
+    return stored.get(task.key, task.instruction_text)
