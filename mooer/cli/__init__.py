@@ -1,0 +1,1 @@
+"""One click command a file; `bin/` and the console scripts are made from what is here."""

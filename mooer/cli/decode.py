@@ -1,0 +1,144 @@
+"""mooer-decode: recordings to text."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mooer.cli._command import command
+
+if TYPE_CHECKING:
+    from mooer.data.utterance import Problem, Utterance
+    from mooer.decode.recognizer import Recognizer
+
+PATH = click.Path()
+PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
+# What only a language model has a use for.
+LLM_OPTIONS = ("target_language", "instruction", "beam_size", "max_new_tokens", "length_penalty", "nbest", "batch_seconds")
+CONFIG_OPTIONS = ("task", *LLM_OPTIONS, "batch_size", "dtype", "device")
+
+
+@command
+@click.argument("more_files", nargs=-1, type=PATH, metavar="[FILE]...")
+@click.option("--wav_path", multiple=True, type=PATH, help="A recording; more may follow: --wav_path *.wav")
+@click.option("--wav_scp", type=PATH, help="Table of recordings, `ID PATH` a line.")
+@click.option("--data_list", type=PATH, help="Data list: JSON objects, or paths of shards.")
+@click.option("--feats_scp", type=PATH, help="Table of fbank features before CMVN, `ID ARK:OFFSET` a line.")
+@click.option("--model_dir", type=PATH, help="Run folder or model directory, folder in the released layout, or `mini`.")
+@click.option("--encoder_path", type=PATH, help="Encoder weights. This and the next four override --model_dir.")
+@click.option("--adapter_path", type=PATH, help="Adapter weights.")
+@click.option("--llm_path", type=PATH, help="LLM folder.")
+@click.option("--lora_dir", type=PATH, help="LoRA folder.")
+@click.option("--cmvn_path", type=PATH, help="CMVN file (am.mvn).")
+@click.option("--adapter_downsample_rate", type=click.IntRange(min=1), help="Of the adapter. [default: the model's, or 2]")
+@click.option("--task", type=click.Choice(["asr", "ast", "mtl"]), help="Transcribe, translate or both. [default: asr]")
+@click.option("--target_language", type=click.Choice(["en", "zh"]), help="Of the translation. [default: en]")
+@click.option("--instruction", help="What the LLM is asked, in place of the task's own words.")
+@click.option("--mode", type=click.Choice(["ctc_greedy"]), help="How a model of family ctc is searched. [default: ctc_greedy]")
+@click.option("--beam_size", type=click.IntRange(1, 64), help="1 is greedy search. [default: 4]")
+@click.option("--max_new_tokens", type=click.IntRange(min=1), help="[default: by the audio's length, at most 200]")
+@click.option("--length_penalty", type=float, help="Larger favours longer answers. [default: 0.8]")
+@click.option("--nbest", type=click.IntRange(0, 64), help="Best answers for results.jsonl. [default: 0]")
+@click.option("--batch_size", type=click.IntRange(min=1), help="Utterances decoded together. [default: 32]")
+@click.option("--batch_seconds", type=click.FloatRange(min=0, min_open=True), help="The same, by seconds of audio.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Number format. [default: float32]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), help="[default: auto]")
+@click.option("--output_dir", type=PATH, help="Gets 1best_recog/, results.jsonl and run.json.")
+def main(more_files: tuple[str, ...], **options: Any) -> None:
+    """Turn recordings into text: `ID<TAB>TEXT` a line on standard output, in input order.
+
+    With --task mtl a line is `ID<TAB>TRANSCRIPT<TAB>TRANSLATION`. Utterances that fail are named on standard error, the
+    exit status is then 1; the others are not harmed.
+    """
+    from mooer.common.errors import PartialFailure
+
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    utterances = _utterances(given, more_files)
+    _check(given)
+    failures = _decode(_recognizer(given), utterances, given)
+    if failures:
+        raise PartialFailure(f"{failures} of {len(utterances)} utterances failed, the others are done")
+
+
+def _utterances(given: dict[str, Any], more_files: tuple[str, ...]) -> "list[Utterance | Problem]":
+    """What to recognise; exits with a message if that is not said in exactly one way."""
+    from mooer.common.errors import DataError
+    from mooer.decode import inputs
+
+    tables = {"wav_scp": inputs.from_wav_scp, "data_list": inputs.from_data_list, "feats_scp": inputs.from_feats_scp}
+    sources = [name for name in ("wav_path", *tables) if name in given]
+    if more_files and "wav_path" not in sources:
+        raise click.UsageError(f"unexpected {' '.join(more_files)}; files may only follow --wav_path")
+    if len(sources) != 1:
+        found = ", ".join(f"--{name}" for name in sources) or "none"
+        raise click.UsageError(f"give exactly one of --wav_path, --wav_scp, --data_list and --feats_scp; given: {found}")
+    source = sources[0]
+    if source == "wav_path":
+        return inputs.from_files([*given["wav_path"], *more_files])
+    utterances = tables[source](given[source])
+    if not utterances:
+        raise DataError(f"--{source} {given[source]} holds no utterances")
+    return utterances
+
+
+def _check(given: dict[str, Any]) -> None:
+    """Exits with a message for options that cannot go together."""
+    from pathlib import Path
+
+    if "batch_size" in given and "batch_seconds" in given:
+        raise click.UsageError("--batch_size and --batch_seconds exclude each other")
+    if "nbest" in given and "output_dir" not in given:
+        raise click.UsageError("--nbest writes to results.jsonl, so it needs --output_dir")
+    if given.get("task", "asr") == "asr" and "target_language" in given:
+        raise click.UsageError("--target_language belongs to --task ast and mtl")
+    folder = Path(given.get("output_dir", "."))
+    if folder.exists() and not folder.is_dir():
+        raise click.UsageError(f"--output_dir {folder} is not a folder")
+
+
+def _recognizer(given: dict[str, Any]) -> "Recognizer":
+    """The recognizer of the model that the options name."""
+    from pathlib import Path
+
+    from mooer.common.errors import ConfigError
+    from mooer.decode.recognizer import DecodeConfig, Recognizer
+    from mooer.models.model_dir import PartPaths
+
+    config = DecodeConfig(**{name: given[name] for name in CONFIG_OPTIONS if name in given})
+    named = {name.rsplit("_", 1)[0]: Path(given[name]) for name in PART_OPTIONS if name in given}
+    rate = given.get("adapter_downsample_rate")
+    if "model_dir" in given:
+        recognizer = Recognizer.from_model_dir(given["model_dir"], config, PartPaths(**named), rate)
+    else:
+        recognizer = Recognizer.from_parts(PartPaths(**named), config, rate)
+    family = recognizer.loaded.config.family
+    useless = [name for name in (LLM_OPTIONS if family == "ctc" else ("mode",)) if name in given]
+    if useless:
+        raise ConfigError(f"--{useless[0]} means nothing for a model of family {family}")
+    return recognizer
+
+
+def _decode(recognizer: "Recognizer", utterances: "list[Utterance | Problem]", given: dict[str, Any]) -> int:
+    """Print and write all results; returns how many utterances failed."""
+    from contextlib import nullcontext
+
+    from tqdm import tqdm
+
+    from mooer.common.log import get_logger
+    from mooer.decode.hypothesis import Failure
+    from mooer.decode.writer import ResultFolder, tsv_line
+
+    log = get_logger(__name__)
+    failures = 0
+    folder = ResultFolder(given["output_dir"], recognizer.record()) if "output_dir" in given else nullcontext()
+    with folder, tqdm(total=len(utterances), unit="utt", disable=None) as progress:
+        for result in recognizer.recognize_utterances(utterances):
+            if isinstance(result, Failure):
+                failures += 1
+                log.error("%s failed (%s): %s", result.id, result.reason, result.message)
+            else:
+                with progress.external_write_mode():
+                    print(tsv_line(result, recognizer.config.task == "mtl"), flush=True)
+            if isinstance(folder, ResultFolder):
+                folder.add(result)
+            progress.update()
+    return failures
