@@ -1,0 +1,28 @@
+# Source this file in a recipe, after parse_options.sh: stages and their finish markers.
+
+# begins N "what it does": whether stage N is between stage and stop_stage; says so if it is.
+begins() {
+  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
+  echo "$(date +%H:%M:%S) stage $1: $2" >&2
+}
+
+# finished MARKER [SETTINGS]: whether MARKER was written by `finish` under the same settings. Remove it to do the work again.
+finished() {
+  [ -f "$1" ] && [ "$(cat "$1")" = "${2:-}" ] && echo "$1 says that this is done already" >&2
+}
+
+# finish MARKER [SETTINGS]: written last, when all that it stands for is there.
+finish() {
+  echo "${2:-}" > "$1"
+}
+
+# launch_training PROCESSES OPTION...: mooer-train in one process or, by torchrun, in several.
+launch_training() {
+  local processes="$1"
+  shift
+  if [ "$processes" -gt 1 ]; then
+    torchrun --standalone --nproc_per_node "$processes" "$MOOER_ROOT/bin/train.py" "$@"
+  else
+    mooer-train "$@"
+  fi
+}
