@@ -1,0 +1,165 @@
+"""A corpus of a few seconds of tones and a training file for it: enough for whole training runs in seconds."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = ("one", "two", "three", "four")
+RATE = 16000
+
+
+def _wave(rng, words):
+    """A tone of its own for each word, with noise."""
+    time_axis = np.arange(int(0.3 * RATE)) / RATE
+    tones = [0.3 * np.sin(2 * np.pi * (300 + 200 * WORDS.index(word)) * time_axis) for word in words]
+    wave = np.concatenate(tones)
+    return (wave + 0.01 * rng.standard_normal(len(wave))).astype(np.float32)
+
+
+def _write_list(folder, name, count, rng):
+    lines = []
+    for number in range(count):
+        words = [WORDS[index] for index in rng.integers(0, len(WORDS), 1 + number % 4)]
+        path = folder / f"{name}{number}.wav"
+        wave = _wave(rng, words)
+        soundfile.write(path, wave, RATE)
+        lines.append({"id": path.stem, "audio": str(path), "num_samples": len(wave), "labels": {"text": " ".join(words)}})
+    target = folder / f"{name}.list"
+    target.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return target
+
+
+@pytest.fixture(scope="session")
+def tone_corpus(tmp_path_factory):
+    """Folder with train.list (27 utterances), dev.list (6) and a tokenizer."""
+    from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer
+
+    folder = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    _write_list(folder, "train", 27, rng)
+    _write_list(folder, "dev", 6, rng)
+    save_tokenizer(build_bpe_tokenizer(list(WORDS), 320, []), folder / "tokenizer")
+    return folder
+
+
+def training_file(corpus, path, **training):
+    """Write the training file of a small CTC model with dropout; `training` overrides the section of that name."""
+    config = {
+        "model": {
+            "family": "ctc",
+            "tokenizer_path": str(corpus / "tokenizer"),
+            "encoder": {
+                "output_size": 32,
+                "attention_heads": 2,
+                "linear_units": 64,
+                "num_blocks": 2,
+                "kernel_size": 5,
+                "dropout": 0.1,
+            },
+        },
+        "data": {
+            "train_list": str(corpus / "train.list"),
+            "dev_list": str(corpus / "dev.list"),
+            "max_batch_frames": 400,
+            "num_buckets": 2,
+            "num_workers": 1,
+            "min_frames": 1,
+        },
+        "training": {
+            "max_epochs": 2,
+            "log_interval": 1,
+            "log_utterances": True,
+            "tensorboard": False,
+            "checkpoint_interval": 3,
+            "keep_last": 2,
+            "optimizer": {"learning_rate": 2e-3},
+            "schedule": {"warmup_steps": 4},
+            **training,
+        },
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+class ToneRuns:
+    """Starts, kills and reads training runs, each in processes of its own with one thread and no accelerator."""
+
+    def __init__(self, corpus):
+        self.corpus = corpus
+
+    def file(self, path, **training):
+        """Write a training file; see `training_file`."""
+        return training_file(self.corpus, path, **training)
+
+    def train(self, config, output_dir, *extra, ranks=1, status=0):
+        """Run to the end; returns the finished process."""
+        command = _command(config, output_dir, *extra, ranks=ranks)
+        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=600)
+        assert done.returncode == status, done.stderr[-3000:]
+        return done
+
+    def kill(self, config, output_dir, *extra, ranks=1, at_step):
+        """Start a run and kill -9 all its processes once `at_step` is logged."""
+        process = subprocess.Popen(
+            _command(config, output_dir, *extra, ranks=ranks),
+            env=_environment(),
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 600
+        while not any(step >= at_step for step in self.losses(output_dir)):
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline, "the run made no progress"
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def losses(self, output_dir):
+        """Logged loss by step."""
+        return {event["step"]: event["loss"] for event in _events(output_dir, "train.jsonl") if event["event"] == "step"}
+
+    def utterance_ids(self, output_dir, rank=0):
+        """Logged micro-batches of ids by step, in order."""
+        return {event["step"]: event["ids"] for event in _events(output_dir, f"utterances.rank{rank}.jsonl")}
+
+
+@pytest.fixture(scope="session")
+def tone_runs(tone_corpus):
+    """Training runs on the tone corpus."""
+    return ToneRuns(tone_corpus)
+
+
+def _command(config, output_dir, *extra, ranks=1):
+    script = [str(ROOT / "bin" / "train.py"), "--config", str(config), "--output_dir", str(output_dir), *map(str, extra)]
+    if ranks == 1:
+        return [sys.executable, *script]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(port)]
+    return [sys.executable, *launcher, *script]
+
+
+def _environment():
+    return os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def _events(output_dir, name):
+    path = output_dir / name
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return

@@ -1,0 +1,135 @@
+"""A run killed with -9 at any moment and resumed is the same run: same order, same losses, same files."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mooer.common.config import load_yaml
+from mooer.common.errors import ConfigError, PathError, TrainingError
+from mooer.models.weights import read_state
+from mooer.train.config import RunConfig
+from mooer.train.run import run_training
+
+pytestmark = pytest.mark.slow
+TOLERANCE = 2e-5
+
+
+@pytest.fixture(scope="module")
+def whole(tone_runs, tmp_path_factory):
+    """An uninterrupted run in one process with two micro-batches a step: 8 steps of 2 epochs."""
+    folder = tmp_path_factory.mktemp("whole")
+    config = tone_runs.file(folder / "train.yaml", accumulation=2)
+    tone_runs.train(config, folder / "exp")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(tone_runs, tmp_path_factory):
+    """The same run in two ranks with ZeRO 2."""
+    folder = tmp_path_factory.mktemp("whole_of_two")
+    config = tone_runs.file(folder / "train.yaml", zero_stage=2)
+    tone_runs.train(config, folder / "exp", ranks=2)
+    return folder
+
+
+def _assert_same_losses(tone_runs, one, other):
+    left, right = tone_runs.losses(one), tone_runs.losses(other)
+    assert left and list(left) == list(right)
+    for step, loss in left.items():
+        assert right[step] == pytest.approx(loss, rel=TOLERANCE), f"step {step}"
+
+
+def _assert_same_run(tone_runs, one, other, ranks):
+    _assert_same_losses(tone_runs, one, other)
+    for rank in range(ranks):
+        assert tone_runs.utterance_ids(one, rank) == tone_runs.utterance_ids(other, rank)
+
+
+def test_loss_does_not_depend_on_ranks_or_accumulation(tone_runs, whole, whole_of_two):
+    _assert_same_losses(tone_runs, whole / "exp", whole_of_two / "exp")
+    first, second = (tone_runs.utterance_ids(whole_of_two / "exp", rank) for rank in (0, 1))
+    together = {step: [batch for batch in first[step] + second[step] if batch is not None] for step in first}
+    assert tone_runs.utterance_ids(whole / "exp") == together
+
+
+@pytest.mark.parametrize("at_step", [1, 5])
+def test_killed_in_one_process(tone_runs, whole, tmp_path, at_step):
+    tone_runs.kill(whole / "train.yaml", tmp_path / "exp", at_step=at_step)
+    done = tone_runs.train(whole / "train.yaml", tmp_path / "exp", "--resume")
+    assert ("going on after step" in done.stderr) == (at_step > 3)
+    _assert_same_run(tone_runs, whole / "exp", tmp_path / "exp", ranks=1)
+    assert (tmp_path / "exp" / "final" / "model.safetensors").exists()
+
+
+def test_killed_in_two_ranks(tone_runs, whole_of_two, tmp_path):
+    config = whole_of_two / "train.yaml"
+    tone_runs.kill(config, tmp_path / "exp", ranks=2, at_step=5)
+    tone_runs.train(config, tmp_path / "exp", "--resume", ranks=2)
+    _assert_same_run(tone_runs, whole_of_two / "exp", tmp_path / "exp", ranks=2)
+
+
+def test_killed_while_saving(tone_runs, whole, tmp_path):
+    """What a kill between two files of a checkpoint leaves: an unnamed folder and a cut line."""
+    exp = tmp_path / "exp"
+    shutil.copytree(whole / "exp", exp)
+    shutil.rmtree(exp / "final")
+    checkpoints = exp / "checkpoints"
+    (checkpoints / "step_8").rename(checkpoints / ".step_8.tmp")
+    (checkpoints / ".step_8.tmp" / "state.json").unlink()
+    (exp / ".final.x.tmp" / "new").mkdir(parents=True)
+    (exp / ".run.json.x.tmp").touch()
+    with open(exp / "train.jsonl", "a") as stream:
+        stream.write('{"event": "st')
+    tone_runs.train(whole / "train.yaml", exp, "--resume")
+    assert not [*checkpoints.glob(".*"), *exp.glob(".*")]
+    _assert_same_run(tone_runs, whole / "exp", exp, ranks=1)
+    weights = Path("checkpoints", "step_8", "weights.safetensors")
+    for name, tensor in read_state(whole / "exp" / weights).items():
+        assert tensor.allclose(read_state(exp / weights)[name], atol=1e-6), name
+
+
+def test_resuming_a_finished_run_changes_nothing(tone_runs, whole, tmp_path):
+    exp = tmp_path / "exp"
+    shutil.copytree(whole / "exp", exp)
+    run_training(load_yaml(whole / "train.yaml", RunConfig), exp, resume=True)
+    _assert_same_run(tone_runs, whole / "exp", exp, ranks=1)
+    assert len(json.loads((exp / "run.json").read_text())["resumed"]) == 1
+
+
+def test_a_folder_with_a_run_is_not_written_to(tone_runs, whole, tmp_path):
+    exp = tmp_path / "exp"
+    shutil.copytree(whole / "exp", exp)
+    refusal = tone_runs.train(whole / "train.yaml", exp, status=2)
+    assert refusal.stderr.strip().endswith("already holds a run; add --resume to go on with it, or name another folder")
+    other = load_yaml(whole / "train.yaml", RunConfig, ("training.clip_norm=1", "data.seed=3"))
+    with pytest.raises(ConfigError, match=r"other values of data\.seed, training\.clip_norm"):
+        run_training(other, exp, resume=True)
+    assert tone_runs.losses(exp) == tone_runs.losses(whole / "exp")
+
+
+def test_changed_data_are_refused(whole, tmp_path):
+    exp = tmp_path / "exp"
+    shutil.copytree(whole / "exp", exp)
+    record = json.loads((exp / "run.json").read_text())
+    record["data_lists"] = dict.fromkeys(record["data_lists"], "0" * 64)
+    (exp / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="data lists are no longer those"):
+        run_training(load_yaml(whole / "train.yaml", RunConfig), exp, resume=True)
+
+
+def test_other_ranks_are_refused(whole, tmp_path):
+    exp = tmp_path / "exp"
+    shutil.copytree(whole / "exp", exp)
+    state = exp / "checkpoints" / "step_8" / "state.json"
+    state.write_text(state.read_text().replace('"world_size": 1', '"world_size": 4'))
+    with pytest.raises(TrainingError, match="written by 4 ranks"):
+        run_training(load_yaml(whole / "train.yaml", RunConfig), exp, resume=True)
+
+
+def test_checkpoints_without_their_configuration_are_refused(whole, tmp_path):
+    shutil.copytree(whole / "exp" / "checkpoints", tmp_path / "exp" / "checkpoints")
+    for resume in (False, True):
+        with pytest.raises(PathError, match=r"holds checkpoints but no config\.yaml"):
+            run_training(load_yaml(whole / "train.yaml", RunConfig), tmp_path / "exp", resume=resume)

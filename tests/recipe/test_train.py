@@ -1,0 +1,175 @@
+"""Whole training runs of small models: what is written, what is refused, what the model directory is good for."""
+
+import json
+
+import pytest
+
+from mooer.common.config import load_yaml
+from mooer.common.errors import MooerError, PathError
+from mooer.train.config import RunConfig
+from mooer.train.export import export_run
+from mooer.train.run import run_training
+
+pytestmark = pytest.mark.slow
+
+
+def _config(tone_runs, tmp_path, *overrides, **training):
+    return load_yaml(tone_runs.file(tmp_path / "train.yaml", **training), RunConfig, overrides)
+
+
+def _cmvn(path, width=560):
+    vector = " ".join(["0.01"] * width)
+    path.write_text(
+        f"<Nnet>\n<Splice> {width} {width}\n[ 0 ]\n<AddShift> {width} {width}\n<LearnRateCoef> 0 [ {vector} ]\n"
+        f"<Rescale> {width} {width}\n<LearnRateCoef> 0 [ {vector} ]\n</Nnet>\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def speech_llm_run(tone_runs, tmp_path_factory):
+    """A run of a speech LLM with LoRA that keeps its three best checkpoints by error rate; 4 steps."""
+    folder = tmp_path_factory.mktemp("speech_llm")
+    overrides = (
+        "model.family=speech_llm",
+        "model.llm={hidden_size: 32, num_layers: 1, num_heads: 2, num_kv_heads: 2, intermediate_size: 64}",
+        "model.lora={r: 4, alpha: 4, target_modules: [q_proj, v_proj]}",
+        "model.adapter.hidden_size=32",
+        "model.freeze=[encoder]",
+        "data.tasks=[{task: asr}]",
+        f"data.cmvn_path={_cmvn(folder / 'am.mvn')}",
+    )
+    config = tone_runs.file(
+        folder / "train.yaml",
+        max_steps=4,
+        checkpoint_interval=1,
+        keep_best=3,
+        average_best=2,
+        zero_stage=1,
+        dtype="bfloat16",
+        validation_error_rate="wer",
+        tensorboard=True,
+    )
+    sets = [part for override in overrides for part in ("--set", override)]
+    done = tone_runs.train(config, folder / "exp", *sets, "--device", "cpu")
+    assert done.stdout == ""
+    return folder / "exp"
+
+
+def test_the_run_folder(speech_llm_run):
+    events = [json.loads(line) for line in (speech_llm_run / "train.jsonl").read_text().splitlines()]
+    assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, 4]
+    rates = [event["error_rate"] for event in events if event["event"] == "validation"]
+    assert len(rates) == 4 and all(rate >= 0 for rate in rates)
+    assert list((speech_llm_run / "tensorboard").glob("events*"))
+    record = json.loads((speech_llm_run / "run.json").read_text())
+    assert {"command", "commit", "versions", "seed", "data_lists"} <= set(record)
+    assert load_yaml(speech_llm_run / "config.yaml", RunConfig).training.average_best == 2
+    assert len(json.loads((speech_llm_run / "final" / "run.json").read_text())["averaged_steps"]) == 2
+
+
+def test_the_final_model_decodes(speech_llm_run, tone_corpus):
+    import soundfile
+    import torch
+
+    from mooer.decode.recognizer import DecodeConfig, Recognizer
+
+    recognizer = Recognizer.from_model_dir(speech_llm_run, DecodeConfig(beam_size=1, max_new_tokens=3))
+    waveform = torch.from_numpy(soundfile.read(tone_corpus / "dev0.wav", dtype="float32")[0])
+    (result,) = recognizer.recognize([("dev0", waveform)])
+    assert result.id == "dev0" and isinstance(result.answer.text, str)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "int8", "released"])
+def test_export(speech_llm_run, tmp_path, form):
+    from mooer.models.released import open_model
+
+    used = export_run(speech_llm_run, tmp_path / "model", form=form, count=2, by="best")
+    assert len(used) == 2
+    assert open_model(tmp_path / "model", "asr").config.family == "speech_llm"
+
+
+def test_more_checkpoints_than_there_are(speech_llm_run, tmp_path):
+    with pytest.raises(PathError, match="9 were asked for"):
+        export_run(speech_llm_run, tmp_path / "model", count=9)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_curve_does_not_depend_on_the_zero_stage(tone_runs, tmp_path):
+    for stage in (0, 1, 2):
+        config = _config(tone_runs, tmp_path, zero_stage=stage, max_steps=5)
+        run_training(config, tmp_path / str(stage))
+    first = tone_runs.losses(tmp_path / "0")
+    assert len(first) == 5
+    for stage in ("1", "2"):
+        assert tone_runs.losses(tmp_path / stage) == pytest.approx(first, rel=2e-5)
+
+
+def test_a_run_in_parts_is_the_run(tone_runs, tmp_path):
+    """max_steps may grow on resuming, as long as the learning rate's course is fixed."""
+    parts = {"schedule": {"warmup_steps": 2, "total_steps": 6}}
+    run_training(_config(tone_runs, tmp_path, max_steps=6, **parts), tmp_path / "whole")
+    for steps in (1, 4, 6):
+        run_training(_config(tone_runs, tmp_path, max_steps=steps, **parts), tmp_path / "parts", resume=True)
+    assert tone_runs.losses(tmp_path / "parts") == pytest.approx(tone_runs.losses(tmp_path / "whole"), rel=2e-5)
+
+
+def test_more_ranks_than_batches(tone_runs, tmp_path):
+    """One batch an epoch for two ranks: the second takes part with nothing of its own."""
+    config = tone_runs.file(tmp_path / "train.yaml", zero_stage=2, max_epochs=3)
+    everything = ("--set", "data.max_batch_frames=1000000", "--set", "data.num_buckets=1")
+    tone_runs.train(config, tmp_path / "two", *everything, ranks=2)
+    overrides = everything[1::2]
+    run_training(load_yaml(config, RunConfig, overrides), tmp_path / "one")
+    assert len(tone_runs.losses(tmp_path / "one")) == 3
+    assert tone_runs.losses(tmp_path / "two") == pytest.approx(tone_runs.losses(tmp_path / "one"), rel=2e-5)
+    assert set(map(str, tone_runs.utterance_ids(tmp_path / "two", rank=1).values())) == {"[None]"}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tone_runs, tmp_path):
+    config = tone_runs.file(tmp_path / "train.yaml", optimizer={"learning_rate": 1e30}, checkpoint_interval=1)
+    stopped = tone_runs.train(config, tmp_path / "exp", status=1)
+    report = stopped.stderr.strip().splitlines()[-1]
+    assert "training stopped at step 2, epoch 0" in report
+    assert "rank 0 has" in report and "train" in report and "last losses: " in report and "learning rate" in report
+    last = json.loads((tmp_path / "exp" / "train.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "stop"
+    assert not (tmp_path / "exp" / "final").exists()
+    assert [path.name for path in (tmp_path / "exp" / "checkpoints").iterdir()] == ["step_1"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.max_step=3", "did you mean 'max_steps'"),
+        ("data.train_list=absent.list", "absent.list"),
+        ("model.tokenizer_path=absent", "absent"),
+        ("model.encoder_path=absent.pth", "absent.pth"),
+        ("training.optimizer.part_learning_rates={adapter: 0.1}", "adapter"),
+    ],
+)
+def test_wrong_input_writes_nothing(tone_runs, tmp_path, override, message):
+    with pytest.raises(MooerError, match=message) as error:
+        run_training(_config(tone_runs, tmp_path, override), tmp_path / "exp")
+    assert error.value.exit_status == 2
+    assert not (tmp_path / "exp").exists()
+
+
+def test_wrong_commands(tone_runs, tmp_path):
+    config = tone_runs.file(tmp_path / "train.yaml")
+    refused = tone_runs.train(config, tmp_path / "exp", "--resum", status=2)
+    assert "--resume" in refused.stderr
+    refused = tone_runs.train(config, tmp_path / "exp", "--set", "training.max_step=3", status=2)
+    assert "did you mean 'max_steps'" in refused.stderr and "Traceback" not in refused.stderr
+    assert not (tmp_path / "exp").exists()
+
+
+def test_nothing_to_learn_is_said(tone_runs, tone_corpus, tmp_path):
+    """Every utterance has more labels than frames."""
+    lines = [json.loads(line) for line in (tone_corpus / "train.list").read_text().splitlines()]
+    for line in lines:
+        line["labels"]["text"] = "one two three four " * 40
+    (tmp_path / "train.list").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(MooerError, match=r"not one utterance.*too_long_for_ctc.*27"):
+        run_training(_config(tone_runs, tmp_path, f"data.train_list={tmp_path / 'train.list'}"), tmp_path / "exp")
+    assert not (tmp_path / "exp" / "final").exists()

@@ -1,0 +1,52 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mooer.audio import resample as module
+from mooer.audio.resample import resample
+
+
+def sine(frequency, rate, seconds):
+    return torch.sin(2 * math.pi * frequency * torch.arange(round(rate * seconds), dtype=torch.float64) / rate).float()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1000, 200_000), st.integers(1, 3000))
+def test_length_is_the_ceiling(rate, samples):
+    assert resample(torch.zeros(samples), rate, 16000).shape == (-(-samples * 16000 // rate),)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 44101, 47999, 48000])
+def test_a_tone_stays_the_same_tone(rate):
+    resampled = resample(sine(440, rate, 0.5), rate, 16000)
+    expected = sine(440, 16000, 0.6)[: len(resampled)]
+    torch.testing.assert_close(resampled[400:-400], expected[400:-400], atol=5e-3, rtol=0)
+
+
+def test_a_tone_beyond_the_lower_rate_disappears():
+    assert resample(sine(12000, 48000, 0.5), 48000, 16000)[400:-400].abs().max() < 0.02
+
+
+@pytest.mark.parametrize("rate", [8000, 14400, 44100])
+def test_both_ways_of_computing_agree(rate):
+    waveform = torch.randn(5000, generator=torch.Generator().manual_seed(0))
+    common = math.gcd(rate, 16000)
+    source, target = rate // common, 16000 // common
+    expected = resample(waveform, rate, 16000)
+    torch.testing.assert_close(module._interpolated(waveform, source, target, len(expected)), expected, atol=1e-4, rtol=0)
+
+
+def test_axes_before_the_samples_are_kept_and_independent():
+    waveforms = torch.randn(2, 3, 1000)
+    resampled = resample(waveforms, 8000, 16000)
+    assert resampled.shape == (2, 3, 2000)
+    assert torch.equal(resampled[1, 2], resample(waveforms[1, 2], 8000, 16000))
+
+
+def test_nothing_to_do():
+    waveform = torch.randn(10)
+    assert resample(waveform, 16000, 16000) is waveform
+    assert resample(torch.zeros(0), 8000, 16000).numel() == 0

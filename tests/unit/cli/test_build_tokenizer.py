@@ -1,0 +1,30 @@
+"""mooer-build-tokenizer as a user calls it."""
+
+from click.testing import CliRunner
+
+from mooer.cli.build_tokenizer import main
+from mooer.text.prompts import chat_prompt, instruction
+from mooer.text.tokenizer import encode_prompt, encode_text, load_tokenizer
+
+
+def test_builds_from_several_files(tmp_path):
+    (tmp_path / "text").write_text("a the old boat\nb 老医生\n", encoding="utf-8")
+    (tmp_path / "text.zh").write_text("a 船\n", encoding="utf-8")
+    arguments = ["--text", f"{tmp_path}/text", f"{tmp_path}/text.zh", "--vocab-size", "400", "--output_dir", f"{tmp_path}/out"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    tokenizer = load_tokenizer(tmp_path / "out")
+    assert len(encode_text(tokenizer, "老医生船")) == 4
+    assert len(encode_prompt(tokenizer, chat_prompt(tokenizer, instruction("mtl", "zh")))) == 12
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
+
+
+def test_missing_file_and_small_size_are_usage_errors(tmp_path):
+    result = CliRunner().invoke(main, ["--text", f"{tmp_path}/none", "--vocab_size", "400", "--output_dir", f"{tmp_path}/out"])
+    assert result.exit_code == 2
+    assert "none" in result.output
+    (tmp_path / "text").write_text("a b\n")
+    result = CliRunner().invoke(main, ["--text", f"{tmp_path}/text", "--vocab_size", "100", "--output_dir", f"{tmp_path}/out"])
+    assert result.exit_code == 2
+    assert "too small" in result.output
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+
+def test_embed_places_audio_on_its_columns_and_text_elsewhere(tiny, batch):
+    model = tiny().eval()
+    ids = batch["input_ids"].clone()
+    embeds = model.embed(batch["frames"], batch["frame_lengths"], batch["input_ids"])
+    audio, lengths = model.encode(batch["frames"], batch["frame_lengths"])
+    assert lengths.tolist() == [4, 3, 0]
+    text = model.llm.get_input_embeddings().weight
+    for row in range(3):
+        audio_columns = (ids[row] == -1).nonzero().flatten()
+        torch.testing.assert_close(embeds[row, audio_columns], audio[row, : len(audio_columns)], rtol=0, atol=0)
+        text_columns = (ids[row] >= 0).nonzero().flatten()
+        torch.testing.assert_close(embeds[row, text_columns], text[ids[row, text_columns]], rtol=0, atol=0)
+    assert torch.equal(batch["input_ids"], ids), "the caller's ids must not change"
+
+
+def test_embed_drops_surplus_audio_and_refuses_missing_audio(tiny, batch):
+    model = tiny().eval()
+    fewer = batch["input_ids"].clone()
+    fewer[0, 0] = 0
+    model.embed(batch["frames"], batch["frame_lengths"], fewer)
+    with pytest.raises(ValueError, match="audio embeddings"):
+        model.embed(batch["frames"], torch.tensor([9, 5, 1]), batch["input_ids"])
+
+
+def test_embed_of_text_alone_needs_no_audio_frame(tiny):
+    model = tiny().eval()
+    embeds = model.embed(torch.randn(1, 1, 12), torch.tensor([1]), torch.tensor([[4, 5]]))
+    torch.testing.assert_close(embeds[0], model.llm.get_input_embeddings().weight[[4, 5]])
+
+
+def test_loss_is_the_llms_own(tiny, batch):
+    """Against the plain way: logits of every column, then transformers' shift and mean."""
+    model = tiny().eval()
+    output = model(**batch)
+    embeds = model.embed(batch["frames"], batch["frame_lengths"], batch["input_ids"])
+    plain = model.llm(inputs_embeds=embeds, attention_mask=batch["attention_mask"], labels=batch["labels"])
+    wanted = batch["labels"][:, 1:]
+    correct = (plain.logits[:, :-1].argmax(-1) == wanted) & (wanted != -100)
+    assert output.num_tokens == 9
+    torch.testing.assert_close(output.loss_sum / 9, plain.loss)
+    assert output.num_correct == correct.sum()
+
+
+def test_loss_is_the_sum_over_rows_alone_without_their_padding(tiny, batch):
+    model = tiny().eval()
+    total = 0.0
+    for row in range(3):
+        keep = batch["attention_mask"][row]
+        columns = {name: batch[name][row : row + 1, keep] for name in ("input_ids", "labels", "attention_mask")}
+        length = batch["frame_lengths"][row : row + 1]
+        total += model(frames=batch["frames"][row : row + 1, : length[0]], frame_lengths=length, **columns).loss_sum
+    torch.testing.assert_close(model(**batch).loss_sum, total, atol=1e-4, rtol=1e-5)
+
+
+def test_no_label_gives_zero_loss_and_zero_gradients(tiny, batch):
+    model = tiny(freeze=["encoder"])
+    output = model(**(batch | {"labels": torch.full_like(batch["labels"], -100)}))
+    output.loss_sum.backward()
+    assert output.loss_sum == 0 and output.num_tokens == 0
+    assert not model.adapter.linear1.weight.grad.any()
+
+
+def test_gradients_are_finite_with_rows_of_padding(tiny, batch):
+    model = tiny()
+    batch["attention_mask"][1] = False
+    model(**batch).loss_sum.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_frozen_encoder_stays_in_eval_mode_and_without_gradients(tiny, batch):
+    model = tiny(freeze=["encoder"]).train()
+    assert model.training and model.llm.training and not any(module.training for module in model.encoder.modules())
+    losses = {model(**batch).loss_sum.item() for _ in range(3)}
+    assert len(losses) == 1, "dropout of a frozen encoder"
+    model(**batch).loss_sum.backward()
+    assert all(parameter.grad is None for parameter in model.encoder.parameters())
+    assert model.adapter.linear1.weight.grad.any()
+
+
+def test_a_trained_encoder_drops_and_learns(tiny, batch):
+    model = tiny().train()
+    assert model.encoder.training
+    assert len({model(**batch).loss_sum.item() for _ in range(3)}) == 3
+    model(**batch).loss_sum.backward()
+    assert model.encoder.encoders0[0].self_attn.linear_q_k_v.weight.grad.any()
+
+
+def test_a_llm_that_caps_its_logits_keeps_doing_so(tiny, batch):
+    from transformers import AutoModelForCausalLM, Gemma2Config
+
+    model = tiny().eval()
+    sizes = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "intermediate_size": 40}
+    config = Gemma2Config(vocab_size=50, hidden_size=32, num_hidden_layers=1, final_logit_softcapping=0.01, **sizes)
+    model.llm = AutoModelForCausalLM.from_config(config).eval()
+    output = model(**batch)
+    # Logits between -0.01 and 0.01 leave next to nothing but the uniform distribution.
+    assert output.loss_sum.item() / 9 == pytest.approx(torch.tensor(50.0).log().item(), abs=0.02)
