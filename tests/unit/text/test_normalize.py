@@ -1,6 +1,5 @@
 """Normalisers of scores and packaging rules of transcripts."""
 
-import string
 
 import pytest
 from hypothesis import given
@@ -76,7 +75,8 @@ def test_every_normalizer_takes_any_text(name, metric, text):
     units = get_normalizer(name).units(text, metric)
     assert all(units)
     if (name, metric) != ("none", "cer"):
-        assert not any(unit.isspace() and unit in string.whitespace for unit in units)
+        # compute-wer cuts at these four alone when it cuts by character; a form feed is a unit to it.
+        assert not any(unit in " \t\r\n" for unit in units)
 
 
 def test_unknown_normalizer_names_the_known():
