@@ -13,7 +13,7 @@ COMMANDS = sorted(path.stem for path in (ROOT / "mooer" / "cli").glob("*.py") if
 EXTRAS = {
     # The synthetic speech of egs/mini.
     "mini": ["espeakng-loader>=0.2.4"],
-    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=3"],
+    "dev": ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=3"],
 }
 
 setup(

@@ -27,7 +27,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        give_usual_mode(temporary)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -35,10 +35,11 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
         raise
 
 
-def _umask() -> int:
+def give_usual_mode(path: str | Path) -> None:
+    """The permissions that the umask leaves: temporary files and those of safetensors are their owner's alone."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    os.chmod(path, 0o666 & ~mask)
 
 
 def require_file(path: str | Path, what: str) -> Path:

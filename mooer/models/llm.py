@@ -90,6 +90,8 @@ def _random_qwen2(config: LlmConfig, vocab_size: int) -> "PreTrainedModel":
             num_key_value_heads=config.num_kv_heads,
             intermediate_size=config.intermediate_size,
             tie_word_embeddings=config.tie_word_embeddings,
+            # Qwen2's own 0.02 is for thousands of dimensions: with a few hundred, attention to the audio starts much later.
+            initializer_range=config.hidden_size**-0.5,
             rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
         )
     )

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mooer.common.errors import WeightsError
-from mooer.common.files import atomic_write, require_file, sha256
+from mooer.common.files import atomic_write, give_usual_mode, require_file, sha256
 
 State = dict[str, Tensor]
 
@@ -123,6 +123,7 @@ def write_safetensors(path: str | Path, state: State) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file({name: tensor.detach().to("cpu").contiguous() for name, tensor in state.items()}, temporary, _METADATA)
+        give_usual_mode(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

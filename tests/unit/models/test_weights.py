@@ -50,6 +50,16 @@ def test_damaged_files_are_named(tmp_path, name, content):
 
 
 @pytest.mark.parametrize("write", [write_torch, write_safetensors])
+def test_others_may_read_what_the_umask_lets_them(tmp_path, write):
+    mask = os.umask(0o027)
+    try:
+        write(tmp_path / "weights", {"weight": torch.ones(2)})
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("write", [write_torch, write_safetensors])
 def test_a_truncated_file_is_named(tmp_path, write):
     path = tmp_path / ("x.pt" if write is write_torch else "x.safetensors")
     write(path, {"weight": torch.randn(50, 50)})
