@@ -8,9 +8,9 @@ data_dir=            # recordings DIGIT_SPEAKER_INDEX.wav in one folder or a fol
 test_speaker=theo    # held out for the test; none: train on all
 test_dir=            # a further folder of recordings to build strings of, decode and score
 work_dir=            # where exp and downloads are written; the recipe's folder if empty
-num_train=8000       # training strings
+num_train=12000      # training strings
 num_test=300         # strings of each test set
-vocab_size=324       # most tokens: the digits' words fit
+vocab_size=340       # most tokens: the digits' words fit
 seed=1               # of the strings; the training files have their own
 num_processes=2      # training processes, one thread each
 num_workers=2        # processes that make and read strings
@@ -27,9 +27,9 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--data_dir DIR] [--tes
   --test_speaker NAME  held out for the test (default theo); none: train on all
   --test_dir DIR       a further folder of recordings to build strings of, decode and score (stages 0, 4 and 5)
   --work_dir DIR       where exp and downloads are written (default: the recipe's folder)
-  --num_train N        training strings (default 8000)
+  --num_train N        training strings (default 12000)
   --num_test N         strings of each test set (default 300)
-  --vocab_size N       most tokens (default 324)
+  --vocab_size N       most tokens (default 340)
   --seed N             of the strings (default 1)
   --num_processes N    training processes, one thread each (default 2)
   --num_workers N      processes that make and read strings (default 2)
@@ -60,7 +60,7 @@ cd "$run"
 export OMP_NUM_THREADS=1
 strings="$recordings $num_train $num_test $seed $(cat "$recipe"/conf/strings_*.yaml | cksum)"
 read -r -a changed <<< "$changes"
-trained="$strings $vocab_size ${changed[*]}"
+trained="$strings $vocab_size ${changed[*]} $(cd "$recipe/conf" && cat "$encoder_conf.yaml" "$conf.yaml" | cksum)"
 test_sets=(dev)
 [ "$test_speaker" = none ] || test_sets+=(test)
 

@@ -33,12 +33,16 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--work_dir DIR] ...
 
 recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$recipe/../../tools/parse_options.sh"
+for name in "$encoder_conf" "$conf"; do
+  [ -f "$recipe/conf/$name.yaml" ] || { echo "run.sh: there is no conf/$name.yaml" >&2; exit 2; }
+done
 . "$recipe/path.sh"
 . "$MOOER_ROOT/tools/stages.sh"
 mkdir -p "${work_dir:-$recipe}"
 cd "${work_dir:-$recipe}"
 export OMP_NUM_THREADS=1
 speech="$num_train $num_test $seed"
+trained="$speech $vocab_size $(cd "$recipe/conf" && cat "$encoder_conf.yaml" "$conf.yaml" | cksum)"
 exp="exp/$conf"
 
 if begins -1 "nothing to download: the synthesiser comes with the environment"; then
@@ -74,9 +78,9 @@ fi
 
 if begins 3 "training: encoder with CTC, then adapter and LLM"; then
   for name in "$encoder_conf" "$conf"; do
-    if ! finished "exp/$name/.trained" "$speech $vocab_size"; then
+    if ! finished "exp/$name/.trained" "$trained"; then
       launch_training "$num_processes" --config "$recipe/conf/$name.yaml" --output_dir "exp/$name" --device "$device" --resume
-      finish "exp/$name/.trained" "$speech $vocab_size"
+      finish "exp/$name/.trained" "$trained"
     fi
   done
 fi

@@ -12,7 +12,7 @@ from mooer.data.batch import CtcBatch, CtcSample, SpeechLlmBatch, SpeechLlmSampl
 from mooer.data.config import TaskConfig
 from mooer.data.utterance import Utterance
 from mooer.text.prompts import chat_prompt
-from mooer.text.tokenizer import encode_prompt_and_answer, encode_text
+from mooer.text.tokenizer import encode_ctc_target, encode_prompt_and_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,7 +81,7 @@ class CtcSamples:
 
     def make(self, utterance: Utterance, task: TaskConfig, frames: Tensor) -> CtcSample | str:
         """The sample of an utterance with frames [T, D], or the reason why it cannot be used."""
-        targets = encode_text(self._tokenizer, answer(task, utterance.labels))
+        targets = encode_ctc_target(self._tokenizer, answer(task, utterance.labels))
         if ctc_frames_needed(targets) > len(frames):
             return "too_long_for_ctc"
         return CtcSample(utterance.id, frames, targets)

@@ -45,5 +45,5 @@ class CtcDecoder:
             return Refusal("not_finite", "the model's output is not finite for this recording")
         spans = ((start * self._frame_seconds, end * self._frame_seconds) for start, end in path.spans)
         seconds = tuple((round(start, 3), round(end, 3)) for start, end in spans)
-        text = decode_text(self._tokenizer, path.tokens)
+        text = decode_text(self._tokenizer, path.tokens).lstrip(" ")
         return Answer(text=text, tokens=path.tokens, score=path.score, token_seconds=seconds)

@@ -181,6 +181,15 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     return tokenizer(plain, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
+def encode_ctc_target(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Token ids of a transcript for CTC: a first word gets a space before it, so that it has the token that it has elsewhere.
+
+    A CTC layer would otherwise have to tell by the ear whether a word is the first one.
+    """
+    begins_word = re.match(rf"[^\s{SPACE_SIGN}{CJK}]", text)
+    return encode_text(tokenizer, f" {text}" if begins_word else text)
+
+
 def encode_prompt_and_answer(tokenizer: "PreTrainedTokenizerBase", prompt: str, answer: str) -> tuple[list[int], int]:
     """Token ids of prompt, answer and the end-of-sequence token, and how many of them encode the prompt alone.
 

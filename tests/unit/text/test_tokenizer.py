@@ -45,6 +45,17 @@ def test_seen_characters_and_frequent_words_are_one_token(tokenizer):
     assert len(tok.encode_text(tokenizer, "HELLO▁WORLD")) == 2
 
 
+def test_a_word_is_the_same_ctc_target_wherever_it_stands(tokenizer):
+    once, twice = (tok.encode_ctc_target(tokenizer, text) for text in ("WORLD", "WORLD WORLD"))
+    assert twice == once + once
+    assert len(once) == 1
+
+
+@pytest.mark.parametrize("text", ["", "老医生", " WORLD", "\u2581WORLD"])
+def test_a_ctc_target_without_a_bare_first_word_is_the_text(tokenizer, text):
+    assert tok.encode_ctc_target(tokenizer, text) == tok.encode_text(tokenizer, text)
+
+
 def test_unseen_text_is_still_encoded(tokenizer):
     assert len(tok.encode_text(tokenizer, "龘")) == 3
 
