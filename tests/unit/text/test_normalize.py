@@ -1,6 +1,5 @@
 """Normalisers of scores and packaging rules of transcripts."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
