@@ -76,15 +76,16 @@ _SLOTS = (
     _words("weather", ("cold", "冷"), ("hot", "热"), ("windy", "有风"), ("quiet", "安静")),
     _words("act", ("buy", "买"), ("sell", "卖"), ("see", "看见"), ("find", "找到")),
 )
+# Each slot stands in two templates at least, but for the weather: the LLM is slow to listen for what is rarely said.
 _TEMPLATES = (
     ("the {who} will {act} {number} {quality} {things}", "{who}会{act}{number}{measure}{quality}{thing}"),
     ("{time} the {who} goes to the {place}", "{who}{time}去{place}"),
-    ("the {quality} {thing} is in the {place}", "{quality}{thing}在{place}里"),
+    ("the {number} {quality} {things} are in the {place}", "{number}{measure}{quality}{thing}在{place}里"),
     ("it is very {weather} in the {place} {time}", "{time}{place}里很{weather}"),
     ("does the {who} like the {quality} {thing}", "{who}喜欢{quality}{thing}吗"),
     ("the {who} is waiting for the {whom} at the {place}", "{who}在{place}等{whom}"),
-    ("please give the {quality} {thing} to the {who}", "请把{quality}{thing}给{who}"),
-    ("where is the {thing} of the {who}", "{who}的{thing}在哪里"),
+    ("please give {number} {quality} {things} to the {who}", "请把{number}{measure}{quality}{thing}给{who}"),
+    ("where did the {who} {act} the {thing}", "{who}在哪里{act}{thing}"),
 )
 
 
