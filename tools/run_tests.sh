@@ -10,4 +10,4 @@ ruff check .
 ruff format --check .
 python tools/check_layers.py
 export OMP_NUM_THREADS=1
-python -m pytest --numprocesses "${MOOER_TEST_PROCESSES:-2}" --dist loadfile "$@"
+python -m pytest --numprocesses "${MOOER_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder "$@"

@@ -20,7 +20,7 @@ from mooer.data.sampler import BatchRules, EpochPlan, plan_epoch
 from mooer.data.survey import survey
 from mooer.data.tasks import FAMILIES, CtcSamples, SpeechLlmSamples
 from mooer.data.utterance import Problem
-from mooer.data.worker import BatchDataset
+from mooer.data.worker import BatchDataset, begin_worker
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -86,6 +86,7 @@ class Loader:
             num_workers=config.num_workers,
             prefetch_factor=config.prefetch if config.num_workers else None,
             persistent_workers=config.num_workers > 0,
+            worker_init_fn=begin_worker,
             # Its own generator: torch's global one must not depend on how often a loader was started.
             generator=torch.Generator(),
         )

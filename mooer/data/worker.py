@@ -1,6 +1,7 @@
 """What runs in a loading process: positions in, a padded batch out."""
 
 import functools
+import gc
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,6 +16,15 @@ from mooer.data.tasks import CtcSamples, SpeechLlmSamples, draw_task
 from mooer.data.utterance import Problem, Utterance
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend
+
+
+def begin_worker(_number: int) -> None:
+    """Keep a loading process from ever destroying what it inherited from the process that it was forked from.
+
+    A process group of an earlier run may be left there in a reference cycle; its destructor waits for threads that a forked
+    process does not have, so that a garbage collection here would hang the training.
+    """
+    gc.freeze()
 
 
 @dataclass(frozen=True, slots=True)

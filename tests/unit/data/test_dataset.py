@@ -1,6 +1,7 @@
 """The loader: all utterances once over all ranks, equal batches with any number of workers, bad utterances counted."""
 
 import dataclasses
+import gc
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mooer.data.dataset import AugmentConfig, DataConfig, TaskConfig, build_load
 from mooer.data.directory import read_data_dir
 from mooer.data.packing import PackOptions, make_raw_list, make_shards
 from mooer.data.statistics import dump_feats
+from mooer.data.worker import BatchDataset
 from mooer.text.tokenizer import decode_text
 
 from .conftest import SECONDS, write_data_dir
@@ -59,6 +61,28 @@ def test_workers_change_nothing(changed, tokenizer, family):
     for others in found[1:]:
         assert len(others) == len(found[0])
         assert all(equal(left, right) for left, right in zip(found[0], others, strict=True))
+
+
+def test_a_worker_destroys_nothing_that_it_inherited(changed, tokenizer, monkeypatch, tmp_path):
+    class Cycle:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            (tmp_path / "destroyed").touch()
+
+    load = BatchDataset.__getitem__
+    monkeypatch.setattr(BatchDataset, "__getitem__", lambda self, key: (gc.collect(), load(self, key))[1])
+    gc.collect()
+    gc.disable()
+    try:
+        Cycle()
+        assert ids(batches(changed(num_workers=1), tokenizer))
+        assert not (tmp_path / "destroyed").exists()
+    finally:
+        gc.enable()
+        gc.collect()
+    assert (tmp_path / "destroyed").exists()
 
 
 def test_resuming_is_the_rest_of_the_epoch(changed, tokenizer):
