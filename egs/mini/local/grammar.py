@@ -76,7 +76,7 @@ _SLOTS = (
     _words("weather", ("cold", "冷"), ("hot", "热"), ("windy", "有风"), ("quiet", "安静")),
     _words("act", ("buy", "买"), ("sell", "卖"), ("see", "看见"), ("find", "找到")),
 )
-# Each slot stands in two templates at least, but for the weather: the LLM is slow to listen for what is rarely said.
+# The number stands in three of them, the act in two: the LLM is slow to listen for what is rarely said.
 _TEMPLATES = (
     ("the {who} will {act} {number} {quality} {things}", "{who}会{act}{number}{measure}{quality}{thing}"),
     ("{time} the {who} goes to the {place}", "{who}{time}去{place}"),
