@@ -13,6 +13,8 @@ COMMANDS = sorted(path.stem for path in (ROOT / "mooer" / "cli").glob("*.py") if
 EXTRAS = {
     # The synthetic speech of egs/mini.
     "mini": ["espeakng-loader>=0.2.4"],
+    # The pinyin of egs/hsk.
+    "hsk": ["pypinyin>=0.53"],
     # `mooer-download --source modelscope`; the hub's client alone, not the large package modelscope.
     "download": ["modelscope-hub>=0.5"],
     # The figure of mooer-pseudo-label.
@@ -21,7 +23,7 @@ EXTRAS = {
 # The tests use these extras.
 EXTRAS["dev"] = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=3"),
-    *(*EXTRAS["download"], *EXTRAS["report"]),
+    *(*EXTRAS["download"], *EXTRAS["report"], *EXTRAS["hsk"]),
 ]
 
 setup(

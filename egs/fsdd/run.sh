@@ -113,8 +113,8 @@ if begins 4 "decoding"; then
     python "$recipe/local/prepare_test.py" --recordings "$test_dir" --conf_dir "$recipe/conf" \
       --num_test "$num_test" --seed "$seed" --num_workers "$num_workers" --output_dir data/further
   fi
-  bash "$recipe/local/decode.sh" "exp/$encoder_conf/final" "exp/$conf/final" "exp/$conf/decode" "$beam_size" "$device" \
-    "${test_sets[@]/#/data/}"
+  bash "$MOOER_ROOT/tools/decode_sets.sh" "exp/$encoder_conf/final" "exp/$conf/final" "exp/$conf/decode" \
+    "$beam_size" "$device" "asr ast mtl" "${test_sets[@]/#/data/}"
 fi
 
 if begins 5 "scoring"; then

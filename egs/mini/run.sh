@@ -52,7 +52,9 @@ if begins 0 "synthetic speech in English and Mandarin"; then
     python "$recipe/local/synthesize.py" --output_dir data --num_train "$num_train" --num_test "$num_test" \
       --seed "$seed" --num_jobs "$num_workers"
     for name in train dev test_en test_zh; do mooer-check-data --data_dir "data/$name" --num_workers "$num_workers"; done
-    for name in en zh; do python "$recipe/local/silence.py" --data_dir "data/test_$name" --output_dir "data/silence_$name"; done
+    for name in en zh; do
+      python "$MOOER_ROOT/tools/silence.py" --data_dir "data/test_$name" --output_dir "data/silence_$name"
+    done
     finish data/.prepared "$speech"
   fi
 fi

@@ -17,7 +17,7 @@ from mooer.common.files import require_dir
 from mooer.text.cjk import CJK
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Regex, Tokenizer
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import PreTrainedTokenizerBase
 
@@ -57,7 +57,9 @@ def load_tokenizer(directory: str | Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def build_bpe_tokenizer(texts: Iterable[str], vocab_size: int, prompts: Sequence[str]) -> "PreTrainedTokenizerBase":
+def build_bpe_tokenizer(
+    texts: Iterable[str], vocab_size: int, prompts: Sequence[str], piece: str | None = None
+) -> "PreTrainedTokenizerBase":
     """A byte-level BPE tokenizer of at most `vocab_size` tokens, learned from `texts`; any text can be encoded with it.
 
     Ids 0, 1, 2 are <|endoftext|> (padding, CTC blank), <|im_start|> and <|im_end|> (end of sequence). Each CJK character is
@@ -67,9 +69,11 @@ def build_bpe_tokenizer(texts: Iterable[str], vocab_size: int, prompts: Sequence
 
     Args:
         prompts: complete chat prompts, special tokens included; may be empty.
+        piece: regular expression (Oniguruma) of what is tokenised apart from its neighbours, such as the initials of pinyin.
 
     Raises:
-        ConfigError: `vocab_size` has no room for the 256 bytes, the special tokens and the prompts.
+        ConfigError: `vocab_size` has no room for the 256 bytes, the special tokens and the prompts, or `piece` is no regular
+            expression.
     """
     from tokenizers import AddedToken
     from transformers import PreTrainedTokenizerFast
@@ -78,10 +82,11 @@ def build_bpe_tokenizer(texts: Iterable[str], vocab_size: int, prompts: Sequence
     smallest = len(SPECIAL_TOKENS) + 256 + len(pieces)
     if vocab_size < smallest:
         raise ConfigError(f"vocab_size {vocab_size} is too small: bytes, special tokens and these prompts need {smallest}")
+    pre_token = _pre_token(piece)
     characters, others = _split_cjk(texts)
     merges = _character_merges(characters, vocab_size - smallest)
-    merges += _learn_merges(others, vocab_size - smallest - len(merges))
-    backend = _backend(merges)
+    merges += _learn_merges(others, vocab_size - smallest - len(merges), pre_token)
+    backend = _backend(merges, pre_token)
     backend.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in pieces])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -134,25 +139,35 @@ def _character_merges(characters: Counter[str], room: int) -> list[tuple[str, st
     return list(merges)
 
 
-def _learn_merges(texts: list[str], room: int) -> list[tuple[str, str]]:
+def _pre_token(piece: str | None) -> "Regex":
+    """What BPE works within. Raises ConfigError."""
+    from tokenizers import Regex
+
+    try:
+        return Regex(_PRE_TOKEN if piece is None else f"{piece}|{_PRE_TOKEN}")
+    except Exception as error:  # the library raises nothing more specific
+        raise ConfigError(f"{piece!r} is no regular expression: {error}") from error
+
+
+def _learn_merges(texts: list[str], room: int, pre_token: "Regex") -> list[tuple[str, str]]:
     """The `room` most frequent merges of `texts`, or all there are, by BPE."""
     from tokenizers import trainers
 
-    backend = _backend([])
+    backend = _backend([], pre_token)
     trainer = trainers.BpeTrainer(vocab_size=256 + room, initial_alphabet=_alphabet(), show_progress=False)
     backend.train_from_iterator(texts, trainer)
     return [tuple(merge) for merge in json.loads(backend.to_str())["model"]["merges"]]
 
 
-def _backend(merges: list[tuple[str, str]]) -> "Tokenizer":
+def _backend(merges: list[tuple[str, str]], pre_token: "Regex") -> "Tokenizer":
     """A byte-level BPE with exactly these merges and the special tokens as its first ids."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     tokens = [*SPECIAL_TOKENS, *_alphabet(), *(left + right for left, right in merges)]
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     backend = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     backend.normalizer = normalizers.NFC()
-    split = pre_tokenizers.Split(Regex(_PRE_TOKEN), behavior="isolated")
+    split = pre_tokenizers.Split(pre_token, behavior="isolated")
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, _byte_level()])
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(list(SPECIAL_TOKENS))

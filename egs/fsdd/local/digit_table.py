@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """The result table of a test set: error rates and strings that are wholly right, of the encoder alone and of the LLM."""
 
-import json
-from collections.abc import Mapping
+import sys
 from pathlib import Path
 
 import click
 
 from mooer.cli._command import command
-from mooer.common.files import atomic_write
 from mooer.common.provenance import record
 from mooer.data.lists import read_table
 from mooer.score.wer import score_error_rate
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
+
+from result_table import exact_match, markdown, write_results
 
 SYSTEMS = {
     "ctc": "encoder, CTC greedy",
@@ -20,6 +22,7 @@ SYSTEMS = {
     "mtl": "LLM, mtl",
     "silence": "LLM, mtl, silence instead of the speech",
 }
+COLUMNS = {"wer": "WER %", "wer.exact": "exact %", "cer": "translation CER %", "cer.exact": "exact %"}
 TRANSCRIPT, TRANSLATION = "wer", "cer"
 LABELS = {TRANSCRIPT: "text", TRANSLATION: "text.zh"}
 # Where a system writes its transcripts and its translations.
@@ -54,21 +57,6 @@ def _read(folder: Path, name: str) -> dict[str, str]:
     return dict.fromkeys(read_table(folder / "text", allow_empty=True), "")
 
 
-def exact_match(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> float:
-    """Percentage of the references that their hypothesis is equal to."""
-    return 100.0 * sum(hypotheses.get(name) == text for name, text in references.items()) / len(references)
-
-
-def markdown(results: Mapping[str, Mapping[str, float]]) -> str:
-    """The figures as a table."""
-    columns = {"wer": "WER %", "wer.exact": "exact %", "cer": "translation CER %", "cer.exact": "exact %"}
-    lines = ["| | " + " | ".join(columns.values()) + " |", "| --- |" + " --- |" * len(columns)]
-    for system, figures in results.items():
-        cells = [f"{figures[name]:.2f}" if name in figures else "" for name in columns]
-        lines.append(f"| {SYSTEMS[system]} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 @command
 @click.option("--decode_dir", type=click.Path(path_type=Path), required=True, help="Has a folder a system.")
 @click.argument("data_dirs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DATA_DIR...")
@@ -76,12 +64,8 @@ def main(decode_dir: Path, data_dirs: tuple[Path, ...]) -> None:
     """Print a table for each data directory; write results.json and results.md below DECODE_DIR."""
     results = {data_dir.name: score(data_dir, decode_dir) for data_dir in data_dirs}
     counts = {data_dir.name: len(read_table(data_dir / "text")) for data_dir in data_dirs}
-    text = "\n".join(f"{name}: {counts[name]} strings\n\n{markdown(results[name])}" for name in results)
-    with atomic_write(decode_dir / "results.json") as stream:
-        json.dump({"results": results, "strings": counts, "run": record()}, stream, ensure_ascii=False, indent=1)
-        stream.write("\n")
-    with atomic_write(decode_dir / "results.md") as stream:
-        stream.write(text)
+    text = "\n".join(f"{name}: {counts[name]} strings\n\n{markdown(results[name], SYSTEMS, COLUMNS)}" for name in results)
+    write_results(decode_dir, {"results": results, "strings": counts, "run": record()}, text)
     click.echo(text, nl=False)
 
 

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """The recipe's result table: error rates, BLEU and exact matches of every system in both languages."""
 
-import json
+import sys
 from pathlib import Path
 
 import click
 
-from mooer.common.files import atomic_write
 from mooer.common.provenance import commit
 from mooer.data.lists import read_table
 from mooer.score.bleu import score_bleu
 from mooer.score.wer import score_error_rate
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
+
+from result_table import exact_match, markdown, write_results
 
 SYSTEMS = {
     "ctc": "encoder, CTC greedy",
@@ -18,6 +21,16 @@ SYSTEMS = {
     "ast": "LLM, ast",
     "mtl": "LLM, mtl",
     "silence": "LLM, mtl, silence instead of the speech",
+}
+COLUMNS = {
+    "en.wer": "en WER %",
+    "en.exact": "exact %",
+    "zh.cer": "zh CER %",
+    "zh.exact": "exact %",
+    "en-zh.bleu": "en-zh BLEU",
+    "en-zh.exact": "exact %",
+    "zh-en.bleu": "zh-en BLEU",
+    "zh-en.exact": "exact %",
 }
 LANGUAGES = {"en": ("wer", "zh"), "zh": ("cer", "en")}
 
@@ -36,12 +49,12 @@ def score(data_dir: Path, decode_dir: Path) -> dict[str, dict[str, float]]:
             if transcripts is not None:
                 reference = read_table(data / "text")
                 figures[f"{language}.{metric}"] = score_error_rate(reference, transcripts, metric).counts.percent
-                figures[f"{language}.exact"] = _exact(reference, transcripts)
+                figures[f"{language}.exact"] = exact_match(reference, transcripts)
             if translations is not None:
                 reference = read_table(data / f"text.{target}")
                 pair = f"{language}-{target}"
                 figures[f"{pair}.bleu"] = score_bleu(reference, translations, target).score
-                figures[f"{pair}.exact"] = _exact(reference, translations)
+                figures[f"{pair}.exact"] = exact_match(reference, translations)
     return results
 
 
@@ -56,41 +69,14 @@ def _outputs(system: str, texts: Path) -> tuple[dict[str, str] | None, dict[str,
     return first, None
 
 
-def _exact(references: dict[str, str], hypotheses: dict[str, str]) -> float:
-    right = sum(hypotheses.get(name) == text for name, text in references.items())
-    return 100.0 * right / len(references)
-
-
-def markdown(results: dict[str, dict[str, float]]) -> str:
-    """The figures as a table in Markdown."""
-    columns = {
-        "en WER %": "en.wer",
-        "exact %": "en.exact",
-        "zh CER %": "zh.cer",
-        "exact % ": "zh.exact",
-        "en-zh BLEU": "en-zh.bleu",
-        "exact %  ": "en-zh.exact",
-        "zh-en BLEU": "zh-en.bleu",
-        "exact %   ": "zh-en.exact",
-    }
-    lines = [f"| | {' | '.join(name.strip() for name in columns)} |", f"| --- |{' --- |' * len(columns)}"]
-    for system, figures in results.items():
-        cells = [f"{figures[key]:.2f}" if key in figures else "" for key in columns.values()]
-        lines.append(f"| {SYSTEMS[system]} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 @click.command()
 @click.option("--data_dir", type=click.Path(path_type=Path), required=True, help="Has test_en and test_zh.")
 @click.option("--decode_dir", type=click.Path(path_type=Path), required=True, help="Has a folder SYSTEM_LANGUAGE each.")
 def main(data_dir: Path, decode_dir: Path) -> None:
     """Write results.json and results.md below DECODE_DIR and print the table."""
     results = score(data_dir, decode_dir)
-    table = markdown(results)
-    with atomic_write(decode_dir / "results.json") as stream:
-        json.dump({"commit": commit(), "results": results}, stream, indent=1)
-    with atomic_write(decode_dir / "results.md") as stream:
-        stream.write(table)
+    table = markdown(results, SYSTEMS, COLUMNS)
+    write_results(decode_dir, {"commit": commit(), "results": results}, table)
     click.echo(table, nl=False)
 
 

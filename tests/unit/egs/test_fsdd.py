@@ -16,7 +16,7 @@ sys.path.append(str(ROOT / "egs" / "fsdd" / "local"))
 from digit_directories import write_directory  # noqa: E402
 from digit_recordings import DEV_INDICES, SYNTHETIC, list_recordings, load_voices, read_recording, split_recordings  # noqa: E402
 from digit_strings import CHINESE, ENGLISH, StringConfig, make_string  # noqa: E402
-from digit_table import exact_match, markdown, score  # noqa: E402
+from digit_table import COLUMNS, SYSTEMS, exact_match, markdown, score  # noqa: E402
 from digit_voices import change_tempo, change_voice, colored_noise, equalize, low_pass, reverberate  # noqa: E402
 
 RATE = 8000
@@ -279,7 +279,7 @@ def test_table_counts_words_characters_and_whole_strings(tmp_path):
     assert results["asr"] == {"wer": 20.0, "wer.exact": 50.0}
     assert results["ast"] == {"cer": 20.0, "cer.exact": 50.0}
     assert results["mtl"] == {"wer": 20.0, "wer.exact": 50.0, "cer": 20.0, "cer.exact": 50.0}
-    table = markdown(results).splitlines()
+    table = markdown(results, SYSTEMS, COLUMNS).splitlines()
     assert len(table) == 7
     assert table[4] == "| LLM, ast |  |  | 20.00 | 50.00 |"
     assert exact_match({"a": "x", "b": "y"}, {"a": "x"}) == 50.0

@@ -79,6 +79,15 @@ def test_too_small_a_vocabulary_is_refused():
         tok.build_bpe_tokenizer(TEXTS, 258, [])
 
 
+def test_a_piece_is_tokenised_apart():
+    texts = ["shang xia shang shan"] * 5
+    tokenizer = tok.build_bpe_tokenizer(texts, 300, [], piece=" ?(?:sh|x)(?=[a-z])")
+    tokens = [tokenizer.decode([token]) for token in tok.encode_text(tokenizer, texts[0])]
+    assert tokens == ["sh", "ang", " x", "ia", " sh", "ang", " sh", "an"]
+    with pytest.raises(ConfigError, match="no regular expression"):
+        tok.build_bpe_tokenizer(texts, 300, [], piece="(sh")
+
+
 def test_building_is_deterministic(tokenizer, reloaded):
     again = tok.build_bpe_tokenizer(TEXTS, 400, PROMPTS)
     assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
