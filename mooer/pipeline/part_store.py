@@ -117,7 +117,8 @@ class Stage:
         """The results of a part. Raises DataError if they are damaged, or of other settings or another model."""
         path = self.path(part)
         try:
-            head, *lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+            with path.open(encoding="utf-8", newline="\n") as stream:
+                head, *lines = map(json.loads, stream)
             results = [self._result(line) for line in lines]
             given = (head["part"], head["digest"], head["results"])
         except (OSError, ValueError, TypeError, KeyError) as error:
