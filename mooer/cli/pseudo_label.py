@@ -1,4 +1,4 @@
-"""mooer-pseudo-label: recordings to training data without human labels."""
+"""mooer-pseudo-label: recordings, or recordings with transcripts, to training data with labels that models make."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ PATH = click.Path()
 SHARE = click.FloatRange(0, 1)
 # Options by what alone gives them a meaning.
 DEPENDENT = {
+    "model_dir": ("task", "beam_size", "min_confidence"),
     "second_model_dir": ("second_beam_size", "max_disagreement"),
     "translation_model": ("source_language", "translation_prompt", "translation_beam_size", "translation_max_new_tokens"),
 }
@@ -32,12 +33,16 @@ FILTER_OPTIONS = (
 
 
 @command
-@click.option("--data_dir", type=PATH, help="Data directory to label; its own labels are left aside.")
+@click.option("--data_dir", type=PATH, help="Data directory to label.")
 @click.option("--data_list", type=PATH, help="Data list to label: JSON objects, or paths of shards.")
 @click.option("--output_dir", type=PATH, required=True, help="Becomes the labelled data directory.")
-@click.option("--model_dir", type=PATH, required=True, help="Recogniser, as mooer-decode takes it.")
+@click.option(
+    "--model_dir",
+    type=PATH,
+    help="Recogniser, as mooer-decode takes it; without it the data's own transcripts are kept and translated.",
+)
 @click.option("--task", type=click.Choice(["asr", "mtl"]), help="mtl: the recogniser translates itself. [default: asr]")
-@click.option("--second_model_dir", type=PATH, help="A second recogniser, which has to agree.")
+@click.option("--second_model_dir", type=PATH, help="A second recogniser, which has to agree with the transcripts.")
 @click.option("--translation_model", type=PATH, help="Local folder of an encoder-decoder or of a causal chat LLM.")
 @click.option("--source_language", help="Of the transcripts: en, zh or a code of the translation model.")
 @click.option("--target_language", type=click.Choice(["en", "zh"]), help="Of the translations: text.en or text.zh.")
@@ -49,7 +54,7 @@ FILTER_OPTIONS = (
 @click.option("--batch_size", type=click.IntRange(1), help="Utterances, and texts, computed together. [default: 32]")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of all models. [default: float32]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), help="[default: auto]")
-@click.option("--min_confidence", type=SHARE, help="Of the transcript. [default: 0.7]")
+@click.option("--min_confidence", type=SHARE, help="Of the recogniser. [default: 0.7]")
 @click.option("--max_disagreement", type=SHARE, help="Edit distance of both transcripts, as a share. [default: 0.1]")
 @click.option("--min_characters_per_second", type=click.FloatRange(0), help="Of the transcript. [default: 1]")
 @click.option("--max_characters_per_second", type=click.FloatRange(0), help="Of the transcript. [default: 25]")
@@ -65,6 +70,9 @@ FILTER_OPTIONS = (
 @click.option("--merge", is_flag=True, help="Only judge the results of all shards and write the directory; opens no model.")
 def main(merge: bool, **options: Any) -> None:
     """Transcribe recordings, translate the transcripts, leave out what seems wrong, and write a data directory of the rest.
+
+    Without --model_dir the transcripts (label text) are those of the data, and only translated. All other labels that the data
+    may have are left aside.
 
     OUTPUT_DIR gets text, text.en or text.zh, wav.scp, segments and utt2spk of what is kept; kept.jsonl and rejected.jsonl with
     all values and reasons; report.json and report.png; and failed.jsonl if something failed: the exit status is then 1. A run
@@ -101,6 +109,9 @@ def _check(given: dict[str, Any], merge: bool) -> None:
         useless = [name for name in names if name in given]
         if useless and needed not in given:
             raise click.UsageError(f"--{useless[0]} means nothing without --{needed}")
+    if "model_dir" not in given and "translation_model" not in given:
+        needed = "give --translation_model and --target_language, or a recogniser (--model_dir) that transcribes"
+        raise click.UsageError(f"without --model_dir the data's own transcripts are translated: {needed}")
     if "translation_model" in given and given.get("task") == "mtl":
         raise click.UsageError("--task mtl translates itself and excludes --translation_model")
     translates = "translation_model" in given or given.get("task") == "mtl"
@@ -123,7 +134,7 @@ def _config(given: dict[str, Any]) -> "PseudoLabelConfig":
         return {name: given[prefix + name] for name in names if prefix + name in given}
 
     shared = values("batch_size", "dtype", "device")
-    second, translator = None, None
+    first, second, translator = None, None, None
     if "second_model_dir" in given:
         second = RecognitionConfig(**values("model_dir", "beam_size", prefix="second_"), **shared)
     if "translation_model" in given:
@@ -133,10 +144,12 @@ def _config(given: dict[str, Any]) -> "PseudoLabelConfig":
             **values("prompt", "beam_size", "max_new_tokens", prefix="translation_"),
             **shared,
         )
-    first = values("model_dir", "task", "beam_size") | (values("target_language") if translator is None else {})
+    if "model_dir" in given:
+        target = values("target_language") if translator is None else {}
+        first = RecognitionConfig(**values("model_dir", "task", "beam_size"), **target, **shared)
     return PseudoLabelConfig(
         output_dir=Path(given["output_dir"]),
-        recogniser=RecognitionConfig(**first, **shared),
+        recogniser=first,
         second=second,
         translator=translator,
         filters=FilterConfig(accepted_flags=given.get("accept_flag", ()), **values(*FILTER_OPTIONS)),
@@ -147,7 +160,10 @@ def _config(given: dict[str, Any]) -> "PseudoLabelConfig":
 def _source(given: dict[str, Any]) -> "LabelSource":
     from mooer.pipeline.label_source import open_data_dir, open_data_list
 
-    return open_data_dir(given["data_dir"]) if "data_dir" in given else open_data_list(given["data_list"])
+    with_transcripts = "model_dir" not in given
+    if "data_dir" in given:
+        return open_data_dir(given["data_dir"], with_transcripts)
+    return open_data_list(given["data_list"], with_transcripts)
 
 
 def _name_failures(failures: "list[Failure]") -> None:

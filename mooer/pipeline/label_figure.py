@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Title, unit and largest value of the axis, and width of a bar, so that usual bounds lie between bars.
 PANELS = {
     "confidence": ("Confidence of the transcript", "geometric mean of the tokens' probabilities (0 to 1)", 1.0, 0.01),
-    "disagreement": ("Disagreement of the two recognisers", "edit distance / length of the longer text (0 to 1)", 1.0, 0.01),
+    "disagreement": ("Disagreement of the two transcripts", "edit distance / length of the longer text (0 to 1)", 1.0, 0.01),
     "characters_per_second": ("Speaking rate", "characters of the transcript, without spaces, a second (1/s)", math.inf, 0.5),
     "length_ratio": ("Length of the translation", "units of the translation / units of the transcript", math.inf, 0.1),
 }

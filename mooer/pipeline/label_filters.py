@@ -25,7 +25,7 @@ class FilterConfig:
     min_confidence: float = 0.7
     """Least geometric mean of the probabilities of the transcript's tokens, from 0 to 1."""
     max_disagreement: float = 0.1
-    """Largest edit distance between the two recognisers' characters, over the length of the longer text; from 0 to 1."""
+    """Largest edit distance between the transcript's characters and the second recogniser's, over the longer length; 0 to 1."""
     min_characters_per_second: float = 1.0
     """Fewest characters of the transcript, spaces left out, a second of the recording."""
     max_characters_per_second: float = 25.0
@@ -55,15 +55,15 @@ class FilterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What the models say of an utterance."""
+    """What models, or its own transcript, say of an utterance."""
 
     id: str
     seconds: float
     """Length of the recording."""
     text: str
     """The transcript, in one line."""
-    confidence: float
-    """The recogniser's, from 0 to 1."""
+    confidence: float | None = None
+    """The recogniser's, from 0 to 1; None if the transcript was there before."""
     flags: tuple[str, ...] = ()
     """The recogniser's: too_short, max_new_tokens, repetition."""
     second_text: str | None = None
@@ -78,7 +78,7 @@ class Labels:
 class Measures:
     """What the filters compare with their bounds; None for what cannot be measured."""
 
-    confidence: float
+    confidence: float | None
     disagreement: float | None
     characters_per_second: float | None
     length_ratio: float | None
@@ -118,7 +118,7 @@ def reasons_to_reject(labels: Labels, measures: Measures, config: FilterConfig) 
     reasons = [flag for flag in labels.flags if flag not in config.accepted_flags]
     if measures.characters_per_second is None:
         return (EMPTY_TEXT, *reasons)
-    if measures.confidence < config.min_confidence:
+    if measures.confidence is not None and measures.confidence < config.min_confidence:
         reasons.append(LOW_CONFIDENCE)
     if measures.disagreement is not None and measures.disagreement > config.max_disagreement:
         reasons.append(DISAGREEMENT)

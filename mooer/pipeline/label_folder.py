@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -88,10 +88,20 @@ def write_folder(
                 kept.append(_labelled(entry, result, label))
     write_failures(folder, [Problem(item.id, item.reason, item.message) for item in tally.failures])
     kept.sort(key=lambda item: item.id.encode("utf-8"))
-    for name in (TRANSCRIPT, *([label] if label else [])):
-        write_table(folder / ("text" if name == TRANSCRIPT else f"text.{name}"), {item.id: item.labels[name] for item in kept})
+    _write_texts(folder, source, kept, label)
     write_source(folder, source, kept)
     return tally
+
+
+def _write_texts(folder: Path, source: LabelSource, kept: Sequence[Utterance], label: str | None) -> None:
+    """Write text, with the source's own lines where it has them, and text.LABEL."""
+    if source.lines:
+        with atomic_write(folder / "text") as stream:
+            stream.writelines(source.lines[item.id] + "\n" for item in kept)
+    else:
+        write_table(folder / "text", {item.id: item.labels[TRANSCRIPT] for item in kept})
+    if label:
+        write_table(folder / f"text.{label}", {item.id: item.labels[label] for item in kept})
 
 
 def _judge(labels: Labels, filters: FilterConfig) -> tuple[Measures, tuple[str, ...]]:

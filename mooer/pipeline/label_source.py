@@ -5,24 +5,26 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mooer.common.errors import DataError
+from mooer.common.errors import DataError, PathError
+from mooer.common.files import require_dir
 from mooer.common.log import get_logger
 from mooer.data.directory import AUDIO_TABLE, FEATURE_TABLE, SEGMENT_TABLE, SPEAKER_TABLE, parse_segment, read_data_dir
 from mooer.data.lists import iterate_data_list, read_table, write_data_list, write_table
 from mooer.data.packing import LIST_NAME
-from mooer.data.utterance import AudioRef, Problem, Utterance, to_json
+from mooer.data.utterance import TRANSCRIPT, AudioRef, Problem, Utterance, to_json
+from mooer.decode.writer import one_line
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSource:
-    """The utterances of a data directory or data list; labels that it may have are left aside."""
+    """The utterances of a data directory or data list; of their labels, only transcripts, and only where they are asked for."""
 
     entries: Sequence[Utterance | Problem]
     """In their order, which gives each its position; those that cannot be used stand among them."""
@@ -32,9 +34,11 @@ class LabelSource:
     """The values of `segments` by utterance; empty if there is no such table."""
     speakers: Mapping[str, str] | None
     """The speaker of each utterance; None if there is no utt2spk."""
+    lines: Mapping[str, str] = field(default_factory=dict)
+    """The lines of `text` by utterance, as they stand; empty for a list, and where transcripts are left aside."""
 
     def fingerprint(self) -> dict[str, str | int]:
-        """The number of utterances, and a SHA-256 over their ids and places."""
+        """The number of utterances, and a SHA-256 over their ids, places and the transcripts that are not left aside."""
         digest = hashlib.sha256()
         for entry in self.entries:
             line = json.dumps([entry.id, entry.reason]) if isinstance(entry, Problem) else to_json(entry)
@@ -42,14 +46,20 @@ class LabelSource:
         return {"utterances": len(self.entries), "sha256": digest.hexdigest()}
 
 
-def open_data_dir(directory: str | Path) -> LabelSource:
+def open_data_dir(directory: str | Path, with_transcripts: bool = False) -> LabelSource:
     """The utterances of a data directory.
 
+    Args:
+        with_transcripts: whether they come with their transcripts; those without one then become problems.
+
     Raises:
-        PathError: no such directory, or no wav.scp or feats.scp in it.
+        PathError: no such directory, no wav.scp or feats.scp in it, or no text where transcripts are asked for.
         DataError: a table that breaks its format, a directory without utterances, an utterance without a speaker in utt2spk.
     """
-    directory, data = Path(directory), read_data_dir(directory, ())
+    directory = require_dir(directory, "data directory")
+    if with_transcripts and not (directory / "text").is_file():
+        raise PathError(f"{directory} has no transcripts (text); a recogniser (--model_dir) makes them")
+    data = read_data_dir(directory, (TRANSCRIPT,) if with_transcripts else ())
     has_segments = (directory / AUDIO_TABLE).is_file() and (directory / SEGMENT_TABLE).is_file()
     speakers = read_table(directory / SPEAKER_TABLE) if (directory / SPEAKER_TABLE).is_file() else None
     for utterance in data.utterances:
@@ -60,15 +70,43 @@ def open_data_dir(directory: str | Path) -> LabelSource:
         is_list=False,
         segments=read_table(directory / SEGMENT_TABLE) if has_segments else {},
         speakers=speakers,
+        lines=_lines(directory / "text") if with_transcripts else {},
     )
 
 
-def open_data_list(path: str | Path) -> LabelSource:
-    """The utterances of a data list, raw or of shards. Raises PathError or DataError."""
-    found = (
-        dataclasses.replace(entry, labels={}) if isinstance(entry, Utterance) else entry for entry in iterate_data_list(path)
-    )
-    return LabelSource(entries=_not_empty(list(found), path), is_list=True, segments={}, speakers=None)
+def _lines(table: Path) -> dict[str, str]:
+    """The lines of a sound table by id."""
+    with table.open(encoding="utf-8", newline="\n") as stream:
+        return {line.split(maxsplit=1)[0]: line.removesuffix("\n") for line in stream}
+
+
+def open_data_list(path: str | Path, with_transcripts: bool = False) -> LabelSource:
+    """The utterances of a data list, raw or of shards.
+
+    Args:
+        with_transcripts: as for `open_data_dir`.
+
+    Raises:
+        PathError, DataError: as `iterate_data_list`, and for a list without utterances.
+    """
+    label = _only_transcript if with_transcripts else _unlabelled
+    entries = [label(entry) if isinstance(entry, Utterance) else entry for entry in iterate_data_list(path)]
+    return LabelSource(entries=_not_empty(entries, path), is_list=True, segments={}, speakers=None)
+
+
+def _unlabelled(utterance: Utterance) -> Utterance:
+    return dataclasses.replace(utterance, labels={})
+
+
+def _only_transcript(utterance: Utterance) -> Utterance | Problem:
+    text = utterance.labels.get(TRANSCRIPT)
+    if text is None:
+        return Problem(utterance.id, "no_label", f"{utterance.id}: no label in {TRANSCRIPT}")
+    if not text.strip():
+        return Problem(utterance.id, "empty_text", f"{utterance.id}: empty text in {TRANSCRIPT}")
+    if one_line(text) != text:
+        return Problem(utterance.id, "bad_label", f"{utterance.id}: the transcript holds a line end or a control character")
+    return dataclasses.replace(utterance, labels={TRANSCRIPT: text})
 
 
 def _not_empty(entries: list[Utterance | Problem], where: str | Path) -> list[Utterance | Problem]:

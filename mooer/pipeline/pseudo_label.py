@@ -3,6 +3,8 @@
 Work is done stage by stage, so that one model is in memory at a time: all recordings are transcribed, then again by a second
 recogniser, then the transcripts are translated. Results are kept part by part (`part_store`). Judging them is a step of its
 own that needs no model, so that bounds can be changed afterwards; hence everything is translated, rejected or not.
+
+Without a recogniser, the first stage takes the transcripts that the recordings come with; all else is the same.
 """
 
 import dataclasses
@@ -15,6 +17,7 @@ from typing import Any
 from mooer.common.config import to_dict
 from mooer.common.errors import ConfigError, DataError
 from mooer.common.log import get_logger
+from mooer.data.utterance import Problem, Utterance
 from mooer.decode.hypothesis import Failure, Refusal
 from mooer.decode.recognizer import Recognizer
 from mooer.pipeline.label_figure import require_matplotlib, write_figure
@@ -23,11 +26,20 @@ from mooer.pipeline.label_folder import Tally, check_folder, write_folder
 from mooer.pipeline.label_report import write_report
 from mooer.pipeline.label_source import LabelSource
 from mooer.pipeline.part_store import SETTINGS_FILE, Parts, Stage, compare_settings, keep_settings
-from mooer.pipeline.recognition import Recognised, RecognitionConfig, model_record, open_recognizer, recognise
+from mooer.pipeline.recognition import (
+    RecognitionConfig,
+    Transcript,
+    given_transcripts,
+    model_record,
+    open_recognizer,
+    recognise,
+)
 from mooer.pipeline.translation import Translation, Translator, TranslatorConfig
 from mooer.pipeline.translator import open_translator
 
 PARTS_FOLDER = "parts"
+# What makes the transcripts: a recogniser, or whoever made the data.
+RECOGNITION, GIVEN = "recognition", "transcripts"
 # What changes the time that results take, and not the results.
 _FREE = ("device", "batch_size")
 
@@ -42,8 +54,8 @@ class PseudoLabelConfig:
 
     output_dir: Path
     """Becomes the labelled data directory; what is kept for going on is in its folder parts/."""
-    recogniser: RecognitionConfig
-    """Whose transcripts become the labels."""
+    recogniser: RecognitionConfig | None
+    """Whose transcripts become the labels; None keeps those of the source, which are only translated."""
     second: RecognitionConfig | None = None
     """A second recogniser, whose transcripts are only compared; None for none."""
     translator: TranslatorConfig | None = None
@@ -62,7 +74,9 @@ class PseudoLabelConfig:
             raise ConfigError(f"part_size must be at least 1, found {self.part_size}")
         if not 0 <= self.shard < self.num_shards:
             raise ConfigError(f"shard {self.shard} of {self.num_shards} shards does not exist; they are numbered from 0 on")
-        if self.translator is not None and self.recogniser.task == "mtl":
+        if self.recogniser is None and self.translator is None:
+            raise ConfigError("without a recogniser transcripts are only translated; name a translation model")
+        if self.recogniser is not None and self.translator is not None and self.recogniser.task == "mtl":
             raise ConfigError("task mtl translates itself; it excludes a translation model")
 
     @property
@@ -85,15 +99,15 @@ class PseudoLabeller:
         require_matplotlib()
         self._config, self._source = config, source
         self._folder = config.output_dir / PARTS_FOLDER
+        self._first = GIVEN if config.recogniser is None else RECOGNITION
         check_folder(config.output_dir, self._folder / SETTINGS_FILE)
         self._settings = _settings(config, source)
         compare_settings(self._folder, self._settings)
         self._parts = Parts(num_entries=len(source.entries), part_size=config.part_size)
-        models = {"recognition": config.recogniser, "second": config.second, "translation": config.translator}
+        later = {"second": config.second, "translation": config.translator}
         self._stages = {
-            name: Stage(self._folder / name, Translation if name == "translation" else Recognised, self._parts, self._settings)
-            for name, model in models.items()
-            if model is not None
+            name: Stage(self._folder / name, Translation if name == "translation" else Transcript, self._parts, self._settings)
+            for name in (self._first, *(name for name, model in later.items() if model is not None))
         }
 
     def label(self, progress: Progress = lambda items, _: items) -> list[Failure]:
@@ -120,23 +134,25 @@ class PseudoLabeller:
         if name == "second":
             recognizer = open_recognizer(self._config.second)
             return model_record(recognizer), functools.partial(self._transcribe_again, recognizer)
+        if name == GIVEN:
+            return {"kind": "given"}, lambda part: list(given_transcripts(self._entries(part)))
         recognizer = open_recognizer(self._config.recogniser)
-        return model_record(recognizer), functools.partial(self._transcribe, recognizer)
+        return model_record(recognizer), lambda part: list(recognise(recognizer, self._entries(part)))
 
-    def _transcribe(self, recognizer: Recognizer, part: int) -> list[Recognised | Failure]:
-        return list(recognise(recognizer, [self._source.entries[place] for place in self._parts.entries(part)]))
+    def _entries(self, part: int) -> list[Utterance | Problem]:
+        return [self._source.entries[place] for place in self._parts.entries(part)]
 
-    def _transcribe_again(self, recognizer: Recognizer, part: int) -> list[Recognised | Failure | None]:
-        """The same for those that have a transcript; None for the others."""
-        places = zip(self._parts.entries(part), self._stages["recognition"].read(part), strict=True)
-        wanted = [place if isinstance(first, Recognised) else None for place, first in places]
-        results = recognise(recognizer, [self._source.entries[place] for place in wanted if place is not None])
-        return [None if place is None else next(results) for place in wanted]
+    def _transcribe_again(self, recognizer: Recognizer, part: int) -> list[Transcript | Failure | None]:
+        """What a second recogniser says of those that have a transcript; None for the others."""
+        pairs = zip(self._entries(part), self._stages[self._first].read(part), strict=True)
+        wanted = [entry if isinstance(first, Transcript) else None for entry, first in pairs]
+        results = recognise(recognizer, [entry for entry in wanted if entry is not None])
+        return [None if entry is None else next(results) for entry in wanted]
 
     def _translate(self, translator: Translator, part: int) -> list[Translation | Failure | None]:
         """Translations of all transcripts with something in them; None for the others."""
-        first = self._stages["recognition"].read(part)
-        asked = [item if isinstance(item, Recognised) and item.text else None for item in first]
+        first = self._stages[self._first].read(part)
+        asked = [item if isinstance(item, Transcript) and item.text else None for item in first]
         answers = iter(translator.translate([item.text for item in asked if item is not None]))
         return [None if item is None else _or_failure(item.id, next(answers)) for item in asked]
 
@@ -186,7 +202,7 @@ class PseudoLabeller:
         for name, result in results.items():
             if isinstance(result, Failure):
                 return dataclasses.replace(result, message=f"{name}: {result.message}")
-        first, second, translated = results["recognition"], results.get("second"), results.get("translation")
+        first, second, translated = results[self._first], results.get("second"), results.get("translation")
         translation = first.translation if self._config.translator is None else translated and translated.text
         return Labels(
             id=first.id,
@@ -202,7 +218,7 @@ class PseudoLabeller:
 
 def _settings(config: PseudoLabelConfig, source: LabelSource) -> dict[str, Any]:
     """What the parts depend on, besides the models' weights."""
-    models = {"recognition": config.recogniser, "second": config.second, "translation": config.translator}
+    models = {RECOGNITION: config.recogniser, "second": config.second, "translation": config.translator}
     return {
         "data": source.fingerprint(),
         "part_size": config.part_size,

@@ -1,15 +1,18 @@
-"""Transcripts of a stretch of utterances by one recogniser, in the form in which they are kept."""
+"""Transcripts of a stretch of utterances, by a recogniser or those they come with, in the form in which they are kept."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mooer.common.errors import ConfigError
-from mooer.data.utterance import Problem, Utterance
+from mooer.common.errors import AudioError, ConfigError
+from mooer.common.lengths import SAMPLE_RATE
+from mooer.data.survey import with_length
+from mooer.data.utterance import TRANSCRIPT, Problem, Utterance
 from mooer.decode.hypothesis import REPETITION, Answer, Failure
 from mooer.decode.recognizer import DecodeConfig, Recognizer
 from mooer.decode.repetition import is_repetitive
 from mooer.decode.writer import one_line
+from mooer.features.frontend import FrontendConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +46,37 @@ class RecognitionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recognised:
-    """What a recogniser says of an utterance."""
+class Transcript:
+    """What is said in an utterance."""
 
     id: str
     text: str
-    """The transcript, in one line."""
-    confidence: float
-    """Geometric mean of the probabilities of the answer's tokens, from 0 to 1."""
+    """In one line."""
+    confidence: float | None
+    """Geometric mean of the probabilities of the recogniser's tokens, from 0 to 1; None if no recogniser wrote it."""
     flags: tuple[str, ...]
-    """What is to be mistrusted: too_short, max_new_tokens, repetition."""
+    """What is to be mistrusted of a recogniser: too_short, max_new_tokens, repetition."""
     seconds: float
     """Length of the recording."""
     translation: str | None = None
     """The translation, in one line; None where there is none."""
+
+
+def given_transcripts(entries: Iterable[Utterance | Problem]) -> Iterator[Transcript | Failure]:
+    """The transcripts that utterances come with, as they are, in their order; of recordings, only the headers are read."""
+    for entry in entries:
+        try:
+            yield _given(entry)
+        except AudioError as error:
+            yield Failure(entry.id, error.reason, str(error))
+
+
+def _given(entry: Utterance | Problem) -> Transcript:
+    if isinstance(entry, Problem):
+        raise AudioError(entry.message, entry.reason)
+    num_samples = with_length(entry).num_samples
+    FrontendConfig().check_length(num_samples)
+    return Transcript(id=entry.id, text=entry.labels[TRANSCRIPT], confidence=None, flags=(), seconds=num_samples / SAMPLE_RATE)
 
 
 def open_recognizer(config: RecognitionConfig) -> Recognizer:
@@ -74,7 +94,7 @@ def model_record(recognizer: Recognizer) -> dict[str, Any]:
     return record["model"] | {"instruction": record["decode"].get("instruction")}
 
 
-def recognise(recognizer: Recognizer, utterances: Iterable[Utterance | Problem]) -> Iterator[Recognised | Failure]:
+def recognise(recognizer: Recognizer, utterances: Iterable[Utterance | Problem]) -> Iterator[Transcript | Failure]:
     """The results for utterances by reference, in their order."""
     for result in recognizer.recognize_utterances(utterances):
         if isinstance(result, Failure):
@@ -83,10 +103,10 @@ def recognise(recognizer: Recognizer, utterances: Iterable[Utterance | Problem])
             yield _recognised(result.id, result.answer, result.seconds)
 
 
-def _recognised(identity: str, answer: Answer, seconds: float) -> Recognised:
+def _recognised(identity: str, answer: Answer, seconds: float) -> Transcript:
     # A CTC decoder does not look for loops.
     loops = REPETITION not in answer.flags and is_repetitive(answer.tokens)
-    return Recognised(
+    return Transcript(
         id=identity,
         text=one_line(answer.text).strip(),
         confidence=round(answer.confidence, 6),

@@ -1,12 +1,16 @@
-"""Small random models that translate, and small random recognisers with recordings of noise."""
+"""Small random models that translate, small random recognisers with recordings of noise, and the command that uses them."""
 
 import json
+import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner
 
+from mooer.cli.pseudo_label import main
 from mooer.common.torchaudio_compat import ensure_torchaudio
 from mooer.models.adapter import AdapterConfig
 from mooer.models.builders import ModelConfig, build_model
@@ -22,6 +26,22 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 ENCODER = SanmEncoderConfig(output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
+
+
+def run(*arguments):
+    logging.getLogger().handlers.clear()
+    return CliRunner().invoke(main, [*map(str, arguments), "--device", "cpu"], catch_exceptions=False)
+
+
+def contents(folder):
+    """Every file that a run leaves, but for what says how and when it was made."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = {name: data for name, data in files.items() if Path(name).name != "model.json"}
+    report = json.loads(files.pop("report.json"))
+    report.pop("run")
+    for stage in report["models"].values():
+        stage.pop("run")
+    return files | {"report.json": report}
 
 
 def letter_tokenizer():
@@ -165,4 +185,4 @@ def noise(tmp_path_factory):
 @pytest.fixture
 def lines_of():
     """A function from a file to its lines of JSON."""
-    return lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return lambda path: [json.loads(line) for line in path.read_bytes().splitlines()]

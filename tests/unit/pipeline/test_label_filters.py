@@ -79,6 +79,12 @@ def test_all_reasons_are_given():
     assert found == ("repetition", "low_confidence", "disagreement", "characters_per_second", "empty_translation")
 
 
+def test_without_a_recogniser_no_confidence_is_asked_for():
+    assert measure(labels(confidence=None), V1).confidence is None
+    assert judge(FilterConfig(min_confidence=1.0), confidence=None) == ()
+    assert judge(confidence=None, second_text="hello there") == ("disagreement",)
+
+
 def test_flags_can_be_accepted():
     config = FilterConfig(accepted_flags=("repetition",))
     assert judge(config, flags=("repetition",), translation="你好世界", translation_flags=("repetition",)) == ()

@@ -1,37 +1,19 @@
 """The command on recordings of noise, with small random models."""
 
 import json
-import logging
 import math
 import shutil
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from mooer.cli.pseudo_label import main
 from mooer.data.check import check_data_dir
 from mooer.data.lists import read_table
+
+from .conftest import contents, run
 
 # Random models are sure of nothing.
 OPEN = ("--min_confidence", 0, "--max_characters_per_second", 1000, "--min_characters_per_second", 0)
 OPEN += ("--accept_flag", "repetition", "--accept_flag", "max_new_tokens")
-
-
-def run(*arguments):
-    logging.getLogger().handlers.clear()
-    return CliRunner().invoke(main, [*map(str, arguments), "--device", "cpu"], catch_exceptions=False)
-
-
-def contents(folder):
-    """Every file that a run leaves, but for what says how and when it was made."""
-    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    files = {name: data for name, data in files.items() if Path(name).name != "model.json"}
-    report = json.loads(files.pop("report.json"))
-    report.pop("run")
-    for stage in report["models"].values():
-        stage.pop("run")
-    return files | {"report.json": report}
 
 
 @pytest.fixture(scope="module")
