@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Single digits spoken by espeak-ng in many voices and kinds of English, as further speakers to train on.
+"""Single digits spoken by espeak-ng in many voices, kinds of English and foreign accents, as further speakers to train on.
 
 Written as DIGIT_SPEAKER_INDEX.wav in a folder a speaker, like the recordings. The library keeps state from call to call, so the
 result is the same for a seed because all is made in one order, in a process of its own.
@@ -14,6 +14,7 @@ import click
 import numpy as np
 import soundfile
 import torch
+from accents import SPELLINGS
 from digit_recordings import DIGITS, SAMPLE_RATE, SYNTHETIC
 from digit_strings import ENGLISH
 from tqdm import tqdm
@@ -26,8 +27,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "mini" / "local"))
 from espeak import Espeak
 from synthesize import TEST_VOICES, TRAIN_VOICES
 
-ACCENTS = ("en-us", "en-029", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp")
-ACCENTS_A_VOICE = 3
+ENGLISH_ACCENTS = ("en-us", "en-029", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp")
+ACCENTS_A_VOICE = 6
 TAKES = 3
 PEAK = 0.7
 # What is lower than that share of the peak at either end is silence.
@@ -41,12 +42,13 @@ def main(output_dir: Path, seed: int) -> None:
     """Speak the ten digits in every voice."""
     espeak, draw = Espeak(seed), random.Random(seed)
     voices = sorted((*TRAIN_VOICES, *TEST_VOICES))
-    speakers = [(voice, accent) for voice in voices for accent in draw.sample(ACCENTS, ACCENTS_A_VOICE)]
+    accents = (*ENGLISH_ACCENTS, *SPELLINGS)
+    speakers = [(voice, accent) for voice in voices for accent in draw.sample(accents, ACCENTS_A_VOICE)]
     for voice, accent in tqdm(speakers, desc="synthesis", unit="voice", disable=None):
         name = f"{SYNTHETIC}{voice}-{accent}"
         (output_dir / name).mkdir(parents=True, exist_ok=True)
         for digit, take in itertools.product(range(DIGITS), range(TAKES)):
-            waveform = speak(espeak, ENGLISH[digit].lower(), f"{accent}+{voice}", draw)
+            waveform = speak(espeak, SPELLINGS.get(accent, ENGLISH)[digit].lower(), f"{accent}+{voice}", draw)
             soundfile.write(output_dir / name / f"{digit}_{name}_{take}.wav", waveform, SAMPLE_RATE, subtype="PCM_16")
 
 

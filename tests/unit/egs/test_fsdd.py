@@ -283,3 +283,26 @@ def test_table_counts_words_characters_and_whole_strings(tmp_path):
     assert len(table) == 7
     assert table[4] == "| LLM, ast |  |  | 20.00 | 50.00 |"
     assert exact_match({"a": "x", "b": "y"}, {"a": "x"}) == 50.0
+
+
+class Middle:
+    """Draws the middle of each range."""
+
+    def randint(self, low, high):
+        return (low + high) // 2
+
+
+def test_every_accent_has_a_word_for_every_digit():
+    pytest.importorskip("espeakng_loader")
+    sys.path.append(str(ROOT / "egs" / "mini" / "local"))
+    from accents import SPELLINGS
+    from espeak import Espeak
+    from synthesize_digits import ENGLISH_ACCENTS, speak
+
+    espeak = Espeak(1)
+    for accent in (*ENGLISH_ACCENTS, *SPELLINGS):
+        words = SPELLINGS.get(accent, ENGLISH)
+        assert len(set(words)) == 10
+        spoken = [speak(espeak, word.lower(), f"{accent}+m3", Middle()) for word in words]
+        # What espeak-ng cannot pronounce it spells letter by letter, which takes longer.
+        assert all(0.1 < len(waveform) / 8000 < 0.65 for waveform in spoken), accent
