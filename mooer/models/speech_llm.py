@@ -6,6 +6,7 @@ Shapes: B batch, T frames, A audio embeddings, L tokens (audio columns included)
 import torch
 from torch import Tensor, nn
 
+from mooer.models.encoder_cache import EncoderCache
 from mooer.models.frozen import gradients_unless_frozen, keep_frozen_in_eval
 from mooer.models.llm import target_logits
 from mooer.models.losses import LossOutput, token_loss
@@ -17,7 +18,8 @@ IGNORED_LABEL = -100
 class SpeechLlm(nn.Module):
     """Encoder, adapter and LLM, each a module of its own.
 
-    A part none of whose parameters is trained stays in eval mode, and a frozen encoder runs without gradients.
+    A part none of whose parameters is trained stays in eval mode, and a frozen encoder runs without gradients. Its outputs come
+    from `encoder_cache` if there is one.
     """
 
     def __init__(self, encoder: nn.Module, adapter: nn.Module, llm: nn.Module) -> None:
@@ -25,6 +27,7 @@ class SpeechLlm(nn.Module):
         self.encoder = encoder
         self.adapter = adapter
         self.llm = llm
+        self.encoder_cache: EncoderCache | None = None
 
     def train(self, mode: bool = True) -> "SpeechLlm":
         """Switch to training (or, with False, to eval) mode, except for the parts that are frozen."""
@@ -80,5 +83,8 @@ class SpeechLlm(nn.Module):
     def encode(self, frames: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Audio embeddings [B, A, D] of the frames [B, T, features], and how many of them are real [B]."""
         with gradients_unless_frozen(self.encoder):
-            encoded, encoded_lengths = self.encoder(frames, frame_lengths)
+            if self.encoder_cache is None:
+                encoded, encoded_lengths = self.encoder(frames, frame_lengths)
+            else:
+                encoded, encoded_lengths = self.encoder_cache.run(self.encoder, frames, frame_lengths)
         return self.adapter(encoded, encoded_lengths)

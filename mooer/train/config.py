@@ -84,6 +84,8 @@ class TrainingConfig:
     loss scale."""
     gradient_checkpointing: bool = False
     """Compute each block's activations again in the backward pass instead of keeping them: less memory, a third more work."""
+    encoder_cache: str | None = None
+    """Folder for the outputs of a frozen encoder, which then runs in the first epoch only; None runs it every time."""
     clip_norm: float = 5.0
     """Largest norm of the whole gradient; 0 clips nothing."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -165,6 +167,22 @@ class RunConfig:
         _require(has_dev or self.training.validation_error_rate == "none", "validation_error_rate needs data.dev_list")
         _require(has_dev or self.training.patience is None, "patience needs data.dev_list")
         _require(has_dev or self.training.average_best == 0, "average_best needs data.dev_list to tell which are best")
+        if self.training.encoder_cache is not None:
+            self._check_encoder_cache()
+
+    def _check_encoder_cache(self) -> None:
+        augment = self.data.augment
+        _require(
+            self.model.family == "speech_llm" and "encoder" in self.model.freeze,
+            "training.encoder_cache is for a speech_llm whose encoder is frozen (model.freeze: [encoder])",
+        )
+        _require(
+            not augment.changes_waveform and augment.spec_augment is None,
+            "training.encoder_cache finds outputs by their frames, which data.augment changes every time; leave one out",
+        )
+        _require(
+            self.training.zero_stage < 3, "training.encoder_cache: zero_stage 3 needs all ranks to run the encoder together"
+        )
 
 
 RESUMABLE = (
@@ -179,6 +197,7 @@ RESUMABLE = (
     "checkpoint_interval",
     "validation_interval",
     "gradient_checkpointing",
+    "encoder_cache",
     "patience",
     "keep_last",
     "keep_best",

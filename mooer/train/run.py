@@ -24,6 +24,7 @@ from mooer.common.seed import seed_everything
 from mooer.data.dataset import Loader, build_loader, dev_sources, train_sources
 from mooer.models.builders import ModelConfig, build_model, check_frontend
 from mooer.models.checkpointing import checkpoint_blocks
+from mooer.models.encoder_cache import EncoderCache
 from mooer.models.weights import checksums
 from mooer.text.tokenizer import load_tokenizer
 from mooer.train.checkpoint import Checkpoint, CheckpointFolder, Layout, Progress, load_own_state
@@ -106,6 +107,9 @@ def _train_and_export(config: RunConfig, output_dir: Path, device: torch.device,
         _write_records(config, output_dir, start, device)
     with Monitor(output_dir, config.training, start, run.total_steps, config.data.frontend.frame_seconds) as monitor:
         end = train(run, start, monitor)
+    cache = run.engine.model.encoder_cache if config.training.encoder_cache is not None else None
+    if cache is not None:
+        log.info("the encoder ran for %d utterances, %d times its outputs were read", cache.misses, cache.hits)
     if dist.is_main():
         record = json.loads((output_dir / RECORD_FILE).read_text(encoding="utf-8"))
         export_final(config, run.checkpoints, output_dir / FINAL_DIR, record)
@@ -124,6 +128,8 @@ def _prepare(config: RunConfig, output_dir: Path, device: torch.device, error_ra
     check_frontend(model.encoder, config.data.frontend)
     if training.gradient_checkpointing:
         log.info("%d blocks forget their activations", checkpoint_blocks(model))
+    if training.encoder_cache is not None:
+        model.encoder_cache = EncoderCache(training.encoder_cache, model.encoder)
     optimizer = build_optimizer(model, training.optimizer)
     from_files = parts_from_files(config.model)
     checkpoints = CheckpointFolder(output_dir / CHECKPOINT_DIR, from_files, training.keep_last, training.keep_best)

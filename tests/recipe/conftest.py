@@ -110,6 +110,19 @@ class ToneRuns:
         assert done.returncode == status, done.stderr[-3000:]
         return done
 
+    def train_on_nodes(self, config, output_dir, *extra, nodes):
+        """Run to the end with a launcher, of one process, for each node."""
+        port = _free_port()
+        place = ["--nnodes", str(nodes), "--nproc_per_node", "1", "--master_addr", "127.0.0.1", "--master_port", str(port)]
+        commands = [
+            [sys.executable, *LAUNCHER, *place, "--node_rank", str(node), *_script(config, output_dir, *extra)]
+            for node in range(nodes)
+        ]
+        processes = [subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True) for command in commands]
+        for process in processes:
+            _, stderr = process.communicate(timeout=600)
+            assert process.returncode == 0, stderr[-3000:]
+
     def kill(self, config, output_dir, *extra, ranks=1, at_step, only_rank=None):
         """Start a run and kill -9 it once `at_step` is logged: all its processes, or one rank; returns what it said."""
         output_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -150,15 +163,24 @@ def tone_runs(tone_corpus):
     return ToneRuns(tone_corpus)
 
 
+LAUNCHER = ("-m", "torch.distributed.run")
+
+
+def _script(config, output_dir, *extra):
+    return [str(ROOT / "bin" / "train.py"), "--config", str(config), "--output_dir", str(output_dir), *map(str, extra)]
+
+
 def _command(config, output_dir, *extra, ranks=1):
-    script = [str(ROOT / "bin" / "train.py"), "--config", str(config), "--output_dir", str(output_dir), *map(str, extra)]
+    script = _script(config, output_dir, *extra)
     if ranks == 1:
         return [sys.executable, *script]
+    return [sys.executable, *LAUNCHER, "--nproc_per_node", str(ranks), "--master_port", str(_free_port()), *script]
+
+
+def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(port)]
-    return [sys.executable, *launcher, *script]
+        return probe.getsockname()[1]
 
 
 def _process_of_rank(launcher, rank):

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from mooer.common.config import load_yaml
+from mooer.models.weights import read_state
 from mooer.train.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,18 +128,34 @@ def test_aishell_from_training_to_score(aishell):
 
 
 @pytest.mark.slow
-def test_released_system_from_training_to_score(aishell, golden):
-    """The configuration for the released system as it is, on a tiny checkpoint in the released layout."""
+@pytest.mark.parametrize("conf", ["mooer_1.5b", "mooer_80k"])
+def test_released_system_from_training_to_score(aishell, golden, conf):
+    """The configurations for the released system as they are, on a tiny checkpoint in the released layout."""
     work_dir, _ = aishell
-    encoder_dir = work_dir / "pretrained_models" / "paraformer_encoder"
+    pretrained = work_dir / "pretrained_models"
+    shutil.rmtree(pretrained, ignore_errors=True)
+    encoder_dir = pretrained / "paraformer_encoder"
     encoder_dir.mkdir(parents=True)
     shutil.copy(golden / "am.mvn", encoder_dir)
     shutil.copy(golden / "model" / "paraformer-encoder.pth", encoder_dir)
-    shutil.copytree(golden / "model" / "llm", encoder_dir.parent / "Qwen2-1.5B-Instruct")
-    options = ("--conf", "mooer_1.5b", "--stage", "3", "--changes", "training.max_epochs=1 data.num_workers=1")
+    llm = "Qwen2-7B-Instruct" if conf == "mooer_80k" else "Qwen2-1.5B-Instruct"
+    shutil.copytree(golden / "model" / "llm", pretrained / llm)
+    shutil.copytree(golden / "model" / "lora_bin", pretrained / "asr" / "lora_weights")
+    shutil.copy(golden / "model" / "adapter_project.pt", pretrained / "asr")
+    options = ("--conf", conf, "--stage", "3", "--changes", "training.max_epochs=1 data.num_workers=1")
     run_recipe("aishell", work_dir / "data_aishell", work_dir, *options)
-    check_aishell_score(work_dir / "exp/mooer_1.5b/test/cer")
-    assert (work_dir / "exp/mooer_1.5b/final/lora/adapter_config.json").is_file()
+    exp = work_dir / "exp" / conf
+    check_aishell_score(exp / "test/cer")
+    before, after = (lora_state(folder) for folder in (golden / "model" / "lora_safetensors", exp / "final" / "lora"))
+    if conf == "mooer_80k":
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-3)  # the rate has not warmed up
+        assert not any(torch.equal(before[name], after[name]) for name in before)
+    else:
+        assert {min(matrix.shape) for matrix in after.values()} == {64}
+
+
+def lora_state(folder):
+    return read_state(folder / "adapter_model.safetensors")
 
 
 def check_aishell_score(folder):

@@ -176,6 +176,17 @@ def test_uneven_and_damaged_shards_on_two_ranks(tone_runs, tone_corpus, tmp_path
     assert "skipped as damaged_shard" in done.stderr
 
 
+def test_two_launchers_are_one_run(tone_runs, tmp_path):
+    """As on two machines."""
+    config = tone_runs.file(tmp_path / "train.yaml", max_epochs=1)
+    tone_runs.train(config, tmp_path / "one", "--device", "cpu", ranks=2)
+    tone_runs.train_on_nodes(config, tmp_path / "two", "--device", "cpu", nodes=2)
+    losses = tone_runs.losses(tmp_path / "one")
+    assert len(losses) > 2
+    assert tone_runs.losses(tmp_path / "two") == losses
+    assert (tmp_path / "two" / "final" / "model.safetensors").is_file()
+
+
 def test_more_ranks_than_batches(tone_runs, tmp_path):
     """One batch an epoch for two ranks: the second takes part with nothing of its own."""
     config = tone_runs.file(tmp_path / "train.yaml", zero_stage=2, max_epochs=3)
@@ -215,6 +226,41 @@ def test_wrong_input_writes_nothing(tone_runs, tmp_path, override, message):
         run_training(_config(tone_runs, tmp_path, override), tmp_path / "exp")
     assert error.value.exit_status == 2
     assert not (tmp_path / "exp").exists()
+
+
+def test_a_frozen_encoder_runs_in_the_first_epoch_only(tone_runs, tmp_path, caplog):
+    overrides = (
+        "model.family=speech_llm",
+        "model.llm={hidden_size: 32, num_layers: 1, num_heads: 2, num_kv_heads: 2, intermediate_size: 64}",
+        "model.adapter.hidden_size=32",
+        "model.freeze=[encoder]",
+    )
+    config = _config(tone_runs, tmp_path, *overrides, max_epochs=2)
+    run_training(config, tmp_path / "plain")
+    losses = tone_runs.losses(tmp_path / "plain")
+    config = _config(tone_runs, tmp_path, *overrides, max_epochs=2, encoder_cache=str(tmp_path / "cache"))
+    caplog.set_level("INFO")
+    for name, computed in (("first", 27 + 6), ("again", 0)):
+        caplog.clear()
+        run_training(config, tmp_path / name)
+        assert tone_runs.losses(tmp_path / name) == pytest.approx(losses, rel=1e-5)
+        assert f"the encoder ran for {computed} utterances" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.freeze=[]", "whose encoder is frozen"),
+        ("data.augment.speeds=[0.9, 1.0]", "data.augment changes"),
+        ("training.zero_stage=3", "zero_stage 3"),
+    ],
+)
+def test_an_encoder_cache_that_cannot_be_is_refused(tone_runs, tmp_path, override, message):
+    llm = "model.llm={hidden_size: 32, num_layers: 1, num_heads: 2, num_kv_heads: 2, intermediate_size: 64}"
+    with pytest.raises(MooerError, match=message):
+        _config(
+            *(tone_runs, tmp_path, "model.family=speech_llm", llm, "model.freeze=[encoder]", override), encoder_cache="cache"
+        )
 
 
 def test_wrong_commands(tone_runs, tmp_path):
