@@ -1,6 +1,5 @@
 """From utterances by reference to frames: recordings in files and shards, features in archives."""
 
-import os
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
@@ -8,11 +7,11 @@ from torch import Tensor
 from mooer.audio.io import AudioLimits, load_audio
 from mooer.common.errors import AudioError
 from mooer.data.archives import read_matrix
+from mooer.data.open_files import OpenFiles
 from mooer.data.parallel import chunks
 from mooer.data.utterance import AudioRef, Problem, Utterance
 from mooer.features.frontend import Frontend
 
-MAX_OPEN_SHARDS = 64
 # Recordings in one pass of the front end: enough to spread its overhead, few enough to stay in the processor's cache.
 FRONTEND_GROUP = 8
 
@@ -22,7 +21,7 @@ class AudioReader:
 
     def __init__(self, limits: AudioLimits | None = None) -> None:
         self._limits = limits or AudioLimits()
-        self._shards: dict[str, int] = {}
+        self._shards = OpenFiles()
 
     def read(self, reference: AudioRef) -> Tensor:
         """Samples [S] float32, mono, 16 kHz.
@@ -38,32 +37,19 @@ class AudioReader:
 
     def member(self, reference: AudioRef) -> bytes:
         """The bytes of a recording that is a member of a shard. Raises AudioError (missing, unreadable, truncated)."""
-        if reference.path not in self._shards:
-            if len(self._shards) >= MAX_OPEN_SHARDS:
-                self.close()
-            try:
-                self._shards[reference.path] = os.open(reference.path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise AudioError(f"shard {reference.path} cannot be opened: {error}", "missing") from error
-        descriptor = self._shards[reference.path]
         try:
-            # The size is a list's word: it must not make room for more than there is.
-            whole = reference.offset + reference.size <= os.fstat(descriptor).st_size
-            data = os.pread(descriptor, reference.size, reference.offset) if whole else b""
+            data = self._shards.read(reference.path, reference.offset, reference.size)
+        except FileNotFoundError as error:
+            raise AudioError(f"shard {reference.path} does not exist", "missing") from error
         except OSError as error:
             raise AudioError(f"shard {reference.path} cannot be read: {error}", "unreadable") from error
-        if not whole or len(data) != reference.size:
+        if data is None:
             raise AudioError(f"shard {reference.path} ends inside of a recording", "truncated")
         return data
 
     def close(self) -> None:
         """Close all shards; reading opens them again."""
-        for descriptor in self._shards.values():
-            os.close(descriptor)
-        self._shards.clear()
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_limits": self._limits, "_shards": {}}
+        self._shards.close()
 
 
 class FrameReader:
@@ -72,6 +58,7 @@ class FrameReader:
     def __init__(self, frontend: Frontend, limits: AudioLimits | None = None) -> None:
         self._frontend = frontend
         self._audio = AudioReader(limits)
+        self._archives = OpenFiles()
 
     def read(
         self, utterances: Mapping[int, Utterance], change: Callable[[Tensor, int], Tensor] | None = None
@@ -87,7 +74,7 @@ class FrameReader:
         for key, utterance in utterances.items():
             try:
                 if utterance.feats is not None:
-                    frames[key] = self._frontend.from_fbank(read_matrix(utterance.feats))
+                    frames[key] = self._frontend.from_fbank(read_matrix(utterance.feats, self._archives))
                 else:
                     waveforms[key] = self._waveform(key, utterance, change)
             except AudioError as error:

@@ -28,8 +28,8 @@ from espeak import Espeak
 from synthesize import TEST_VOICES, TRAIN_VOICES
 
 ENGLISH_ACCENTS = ("en-us", "en-029", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp")
-ACCENTS_A_VOICE = 6
-TAKES = 3
+ACCENTS_A_VOICE = 14
+TAKES = 2
 PEAK = 0.7
 # What is lower than that share of the peak at either end is silence.
 _SILENCE = 0.01
