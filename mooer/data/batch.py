@@ -141,23 +141,20 @@ def collate_speech_llm(
     audio = [adapter_frames(encoder_frames(len(sample.frames)), downsample_rate) for sample in samples]
     border = max(count + sample.prompt_length for count, sample in zip(audio, samples, strict=True))
     width = border + max(len(sample.token_ids) - sample.prompt_length for sample in samples)
-    input_ids = torch.full((len(samples), width), pad_id, dtype=torch.int64)
-    labels = torch.full_like(input_ids, IGNORED_LABEL)
-    attention_mask = torch.zeros_like(input_ids, dtype=torch.bool)
-    for row, (count, sample) in enumerate(zip(audio, samples, strict=True)):
-        start = border - sample.prompt_length - count
-        end = border - sample.prompt_length + len(sample.token_ids)
-        input_ids[row, start : start + count] = AUDIO_COLUMN
-        input_ids[row, start + count : end] = torch.tensor(sample.token_ids, dtype=torch.int64)
-        labels[row, border:end] = input_ids[row, border:end]
-        attention_mask[row, start:end] = True
+    input_ids, labels, attention_mask = [], [], []
+    for count, sample in zip(audio, samples, strict=True):
+        answer = sample.token_ids[sample.prompt_length :]
+        before, after = border - sample.prompt_length - count, width - border - len(answer)
+        input_ids.append([pad_id] * before + [AUDIO_COLUMN] * count + sample.token_ids + [pad_id] * after)
+        labels.append([IGNORED_LABEL] * border + answer + [IGNORED_LABEL] * after)
+        attention_mask.append([False] * before + [True] * (width - before - after) + [False] * after)
     return SpeechLlmBatch(
         ids=[sample.id for sample in samples],
         frames=frames,
         frame_lengths=frame_lengths,
-        input_ids=input_ids,
-        labels=labels,
-        attention_mask=attention_mask,
+        input_ids=torch.tensor(input_ids),
+        labels=torch.tensor(labels),
+        attention_mask=torch.tensor(attention_mask),
     )
 
 
@@ -194,8 +191,8 @@ def collate_prompts(samples: Sequence[SpeechLlmSample], pad_id: int, downsample_
 def collate_ctc(samples: Sequence[CtcSample], pad_id: int = 0) -> CtcBatch:
     """The CTC batch of some samples (at least one)."""
     frames, frame_lengths = pad_frames([sample.frames for sample in samples])
-    target_lengths = torch.tensor([len(sample.targets) for sample in samples], dtype=torch.int64)
-    targets = torch.full((len(samples), max(1, int(target_lengths.max()))), pad_id, dtype=torch.int64)
-    for row, sample in zip(targets, samples, strict=True):
-        row[: len(sample.targets)] = torch.tensor(sample.targets, dtype=torch.int64)
+    lengths = [len(sample.targets) for sample in samples]
+    width = max(1, *lengths)
+    targets = torch.tensor([sample.targets + [pad_id] * (width - len(sample.targets)) for sample in samples])
+    target_lengths = torch.tensor(lengths)
     return CtcBatch([sample.id for sample in samples], frames, frame_lengths, targets, target_lengths)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Utterances a second of one loading worker from shards: mooer's loader against the plain way, at equal output.
+"""Utterances a second of one loading worker, from shards and from dumped features: mooer's loader against the plain way, at
+equal output.
 
 The plain way: tar stream -> soundfile -> torchaudio.compliance.kaldi.fbank -> a Python loop for LFR -> CMVN -> batches of 8.
 Both tokenise the transcripts. Run from the repository: python tools/bench/loader.py
@@ -24,7 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mooer.common.torchaudio_compat import ensure_torchaudio
 from mooer.data.batch import CtcSample, collate_ctc
 from mooer.data.dataset import DataConfig, build_loader
+from mooer.data.lists import read_data_list
 from mooer.data.shards import ShardEntry, write_shard
+from mooer.data.statistics import dump_feats
 from mooer.features.cmvn import Cmvn, read_cmvn, write_cmvn
 from mooer.text.tokenizer import build_bpe_tokenizer, encode_text
 
@@ -129,9 +132,9 @@ def largest_difference(ours, plain):
     return max((ours[identity] - plain[identity]).abs().max().item() for identity in ours)
 
 
-def compare(folder, shards, tokenizer, workers, arguments):
+def compare(folder, train_list, shards, tokenizer, workers, arguments):
     """Rates of both ways with so many worker processes, and how far their frames are apart."""
-    config = DataConfig(train_list=str(folder / "data.list"), cmvn_path=str(folder / "am.mvn"), num_workers=workers)
+    config = DataConfig(train_list=str(train_list), cmvn_path=str(folder / "am.mvn"), num_workers=workers)
     loader = build_loader(config, "train", "ctc", tokenizer)
     plain = DataLoader(
         PlainDataset(shards, read_cmvn(folder / "am.mvn"), tokenizer),
@@ -161,8 +164,11 @@ def main():
     tokenizer = build_bpe_tokenizer([" ".join(WORDS)], 400, [])
     with tempfile.TemporaryDirectory() as name:
         shards = build_shards(Path(name), arguments.num_utterances, 200)
+        lists = {"shards": Path(name) / "data.list", "features": Path(name) / "features" / "data.list"}
+        dump_feats(read_data_list(lists["shards"]), lists["features"].parent)
         found = {
-            what: compare(Path(name), shards, tokenizer, workers, arguments)
+            f"{source}_{what}": compare(Path(name), train_list, shards, tokenizer, workers, arguments)
+            for source, train_list in lists.items()
             for what, workers in (("in_process", 0), ("one_worker_process", 1))
         }
     print(json.dumps({"utterances": arguments.num_utterances, "seconds_each": SECONDS, **found}, indent=2))
