@@ -30,6 +30,8 @@ BUCKET_ELEMENTS = 200_000_000
 MOMENTS = ("exp_avg", "exp_avg_sq")
 # The other ranks wait that long while the main one decodes the development set or exports.
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
+# ZeRO 3 puts another function in its place for the whole process.
+_LINEAR = nn.functional.linear
 
 
 @contextlib.contextmanager
@@ -63,6 +65,7 @@ def _join(device: torch.device) -> None:
 
 
 def _leave() -> None:
+    nn.functional.linear = _LINEAR
     if "deepspeed" in sys.modules and sys.modules["deepspeed"].comm.is_initialized():
         sys.modules["deepspeed"].comm.destroy_process_group()
     else:
@@ -88,6 +91,8 @@ class Engine:
         self._clip_norm = config.clip_norm
         self._trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         deepspeed = _quiet_deepspeed()
+        if self._stage == 3:
+            _round_as_torch()
         self._scale = LossScale() if self._dtype == torch.float16 else None
         if self._dtype != torch.float32:
             store_frozen_llm(model, self._dtype)
@@ -280,6 +285,15 @@ def _zero_config(config: TrainingConfig, bucket: int) -> dict[str, Any]:
         # Tensors smaller than that are kept whole on every rank.
         settings["stage3_param_persistence_threshold"] = 10_000
     return settings
+
+
+def _round_as_torch() -> None:
+    """Make ZeRO 3's linear function, which does not keep gathered weights for the backward pass, add its bias as torch's does:
+    in one operation, which rounds once. All stages then have the same bits.
+    """
+    from deepspeed.runtime.zero.linear import LinearFunctionForZeroStage3
+
+    LinearFunctionForZeroStage3.forward = staticmethod(lambda frames, weight, bias=None: _LINEAR(frames, weight, bias))
 
 
 def _quiet_deepspeed() -> Any:

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 
 from mooer.common.config import load_yaml
 from mooer.common.errors import ConfigError, PathError
@@ -68,18 +67,14 @@ def test_killed_in_one_process(tone_runs, whole, tmp_path, at_step):
 
 @pytest.mark.parametrize("zero_stage", [0, 3])
 def test_one_of_two_ranks_killed(tone_runs, whole_of_two, tmp_path, zero_stage):
-    """The other rank stops soon with a message; resumed, the run ends with the same model: without split weights to the bit."""
+    """The other rank stops soon with a message; resumed, with any stage, the run ends with the same model to the bit."""
     config, stage = whole_of_two / "train.yaml", ("--set", f"training.zero_stage={zero_stage}")
     stderr = tone_runs.kill(config, tmp_path / "exp", *stage, ranks=2, at_step=5, only_rank=1)
     assert "SIGKILL" in stderr
     tone_runs.train(config, tmp_path / "exp", *stage, "--resume", ranks=2)
     _assert_same_run(tone_runs, whole_of_two / "exp", tmp_path / "exp", ranks=2)
     model = Path("final", "model.safetensors")
-    ours, whole = (read_state(folder / "exp" / model) for folder in (tmp_path, whole_of_two))
-    assert {name: tensor.shape for name, tensor in ours.items()} == {name: tensor.shape for name, tensor in whole.items()}
-    # The bias of attention's keys has no gradient but rounding, which Adam makes steps of: another last bit, another bias.
-    same = [name for name, tensor in whole.items() if torch.equal(ours[name], tensor)]
-    assert len(same) == len(whole) or zero_stage == 3
+    assert (tmp_path / "exp" / model).read_bytes() == (whole_of_two / "exp" / model).read_bytes()
 
 
 def test_two_ranks_resumed_as_one(tone_runs, whole_of_two, tmp_path):
