@@ -151,7 +151,7 @@ def test_released_system_from_training_to_score(aishell, golden, conf):
         torch.testing.assert_close(after, before, rtol=0, atol=1e-3)  # the rate has not warmed up
         assert not any(torch.equal(before[name], after[name]) for name in before)
     else:
-        assert {min(matrix.shape) for matrix in after.values()} == {64}
+        assert all(64 in matrix.shape for matrix in after.values())
 
 
 def lora_state(folder):
