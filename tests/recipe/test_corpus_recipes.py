@@ -9,75 +9,17 @@ import sys
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
 from mooer.common.config import load_yaml
 from mooer.models.weights import read_state
 from mooer.train.config import RunConfig
 
+from ..miniature_corpora import AISHELL_SIZES as SIZES
+from ..miniature_corpora import build_aishell, build_librispeech
+
 ROOT = Path(__file__).resolve().parents[2]
-SENTENCES = {
-    "aishell": [
-        "而 对 楼市 成交 抑制 作用 最 大 的 限 购",
-        "也 成为 地方 政府 的 眼中 钉",
-        "北京 是 中国 的 首都",
-        "今天 天气 很 好",
-    ],
-    "librispeech": [
-        "MISTER QUILTER IS THE APOSTLE OF THE MIDDLE CLASSES",
-        "NOR IS MISTER QUILTER'S MANNER LESS INTERESTING",
-        "HE HOPED THERE WOULD BE STEW FOR DINNER",
-        "STUFF IT INTO YOU HIS BELLY COUNSELLED HIM",
-    ],
-}
-SIZES = {"train": 12, "dev": 4, "test": 4}
-PARTS = {"train-clean-100": 12, "dev-clean": 4, "test-clean": 4, "test-other": 4}
-
-
-def write_recording(path, index):
-    """A tone in noise of 1 to 2 s, different for each index."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng(index)
-    time = np.arange(16000 + 1600 * (index % 10)) / 16000
-    samples = 0.3 * np.sin(2 * np.pi * (200 + 40 * index) * time) + 0.02 * draw.standard_normal(len(time))
-    soundfile.write(path, samples, 16000, subtype="PCM_16")
-
-
-def build_aishell(folder):
-    """data_aishell with speakers in train, dev and test; one recording has no transcript, as in the corpus."""
-    corpus = folder / "data_aishell"
-    lines = []
-    for number, (name, size) in enumerate(SIZES.items(), start=1):
-        for index in range(size):
-            speaker = f"S{number:02d}{index % 2:02d}"
-            utterance = f"BAC009{speaker}W{121 + index:04d}"
-            write_recording(corpus / "wav" / name / speaker / f"{utterance}.wav", 20 * number + index)
-            lines.append(f"{utterance} {SENTENCES['aishell'][index % 4]}\n")
-    write_recording(corpus / "wav" / "train" / "S0100" / "BAC009S0100W0999.wav", 99)
-    (corpus / "transcript").mkdir()
-    (corpus / "transcript" / "aishell_transcript_v0.8.txt").write_text("".join(sorted(lines)), encoding="utf-8")
-    return corpus
-
-
-def build_librispeech(folder):
-    """LibriSpeech with two chapters in each of the parts that the recipe's test uses."""
-    corpus = folder / "LibriSpeech"
-    for number, (part, size) in enumerate(PARTS.items()):
-        for chapter in range(2):
-            speaker = f"{84 + number * 10 + chapter}"
-            chapter_dir = corpus / part / speaker / f"{121123 + chapter}"
-            lines = []
-            for index in range(size // 2):
-                utterance = f"{speaker}-{chapter_dir.name}-{index:04d}"
-                write_recording(chapter_dir / f"{utterance}.flac", 20 * number + 10 * chapter + index)
-                lines.append(f"{utterance} {SENTENCES['librispeech'][index % 4]}\n")
-            (chapter_dir / f"{speaker}-{chapter_dir.name}.trans.txt").write_text("".join(lines), encoding="utf-8")
-    return corpus
-
-
 BUILD = {"aishell": build_aishell, "librispeech": build_librispeech}
 
 

@@ -1,4 +1,4 @@
-"""Miniature corpora for the preparation scripts of the recipes: tiny recordings, and a script run as its command is."""
+"""A preparation script of a recipe, run as its command is."""
 
 import importlib
 import json
@@ -6,9 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 from click.testing import CliRunner
 
 from mooer.data.check import check_data_dir
@@ -16,22 +14,6 @@ from mooer.data.lists import read_table
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.append(str(ROOT / "egs" / "mt5k" / "local"))
-
-RATE = 16000
-
-
-def write_audio(path, seconds=0.3):
-    """A tone; the kind of file follows from the name's ending, as the corpora have it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples = 0.1 * np.sin(2 * np.pi * 300 * np.arange(int(seconds * RATE)) / RATE)
-    kinds = {".wav": {"subtype": "PCM_16"}, ".opus": {"format": "OGG", "subtype": "OPUS"}, ".mp3": {"format": "MP3"}}
-    soundfile.write(path, samples, RATE, **kinds[path.suffix])
-
-
-def write_text(path, *lines, end="\n"):
-    """A text file of these lines."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes("".join(line + end for line in lines).encode("utf-8"))
 
 
 @dataclass

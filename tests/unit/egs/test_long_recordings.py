@@ -9,42 +9,21 @@ from json_stream import iterate_array
 from mooer.common.errors import DataError
 from mooer.data.directory import read_data_dir
 
-from .conftest import write_audio, write_text
-
-TALK = {"aid": "POD1", "path": "audio/podcast/P0000/POD1.opus", "format": "opus", "sample_rate": 16000, "duration": 2.0}
-MORE = {"aid": "YOU2", "path": "audio/youtube/P0001/YOU2.opus", "format": "opus", "sample_rate": 16000, "duration": 1.0}
-
-
-def gigaspeech_segment(recording, number, text, *subsets):
-    return {
-        "sid": f"{recording}_S{number:07d}",
-        "speaker": "N/A",
-        "begin_time": number / 4,
-        "end_time": (number + 1) / 4,
-        "text_raw": "",
-        "text_tn": text,
-        "subsets": list(subsets),
-    }
-
-
-def write_metadata(path, audios):
-    content = {"dataset": "x", "version": "v1.0.0", "numbers": [1, {"audios": []}], "audios": audios, "end": None}
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+from ...miniature_corpora import (
+    TALK,
+    build_ccmt2019,
+    build_gigaspeech,
+    build_wenetspeech,
+    gigaspeech_segment,
+    write_audio,
+    write_metadata,
+    write_text,
+)
 
 
 @pytest.fixture
 def gigaspeech(tmp_path):
-    corpus = tmp_path / "GigaSpeech"
-    first = [
-        gigaspeech_segment("POD1", 0, "YOU SEE <COMMA> SOMEONE'S SUIT <PERIOD>", "{XL}", "{M}"),
-        gigaspeech_segment("POD1", 1, "<MUSIC>", "{XL}", "{M}"),
-        gigaspeech_segment("POD1", 2, "IS IT <QUESTIONMARK> YES <EXCLAMATIONPOINT>", "{XL}"),
-    ]
-    second = [gigaspeech_segment("YOU2", 0, "TEST ONE", "{TEST}"), gigaspeech_segment("YOU2", 1, "DEV ONE", "{DEV}")]
-    for audio in (TALK, MORE):
-        write_audio(corpus / audio["path"], audio["duration"])
-    write_metadata(corpus / "GigaSpeech.json", [MORE | {"segments": second}, TALK | {"segments": first}])
-    return corpus
+    return build_gigaspeech(tmp_path)
 
 
 def change(corpus, name, audios):
@@ -108,25 +87,7 @@ def test_segments_that_are_no_stretches(gigaspeech, prepare):
 
 @pytest.fixture
 def wenetspeech(tmp_path):
-    path = "audio/train/youtube/B00000/Y0000000000_--5llN02F84.opus"
-    write_audio(tmp_path / path, 3.0)
-    segments = [
-        {
-            "sid": "S00000",
-            "confidence": 1.0,
-            "begin_time": 0.08,
-            "end_time": 1.4,
-            "subsets": ["L", "S"],
-            "text": "怎么样，App store",
-        },
-        {"sid": "S00002", "begin_time": 1.4, "end_time": 3, "subsets": ["L"], "text": "挺好的"},
-        {"sid": "S00003", "begin_time": 2, "end_time": 2.5, "subsets": ["W"], "text": "嗯"},
-    ]
-    for segment in segments:
-        segment["sid"] = f"Y0000000000_--5llN02F84_{segment['sid']}"
-    audios = [{"aid": "Y0000000000_--5llN02F84", "duration": 3.0, "path": path, "segments": segments}]
-    write_metadata(tmp_path / "WenetSpeech.json", audios)
-    return tmp_path
+    return build_wenetspeech(tmp_path)
 
 
 def test_wenetspeech(wenetspeech, prepare):
@@ -145,14 +106,7 @@ def test_wenetspeech(wenetspeech, prepare):
 
 @pytest.fixture
 def bstc(tmp_path):
-    corpus = tmp_path / "development_data"
-    write_audio(corpus / "42.wav", 4.0)
-    segments = [
-        {"offset": "1.250", "duration": "0.750", "transcript": "你好。", "translation": " Hello, world. "},
-        {"offset": 2.5, "duration": 1.1, "transcript": "欢迎 来。", "translation": "Welcome.", "wav": "42.wav"},
-    ]
-    write_text(corpus / "42.asr.json", *(json.dumps(segment, ensure_ascii=False) for segment in segments))
-    return corpus
+    return build_ccmt2019(tmp_path)
 
 
 def test_ccmt2019(bstc, prepare):

@@ -4,21 +4,13 @@ import json
 
 import pytest
 
-from .conftest import write_audio, write_text
+from ... import miniature_corpora
+from ...miniature_corpora import write_audio
 
 
 @pytest.fixture
 def aishell2(tmp_path):
-    sets = {"AISHELL-2/iOS/data": "C0001", "AISHELL-DEV-TEST-SET/iOS/dev": "D0012", "AISHELL-DEV-TEST-SET/iOS/test": "T0013"}
-    for folder, speaker in sets.items():
-        names = [f"I{speaker}W{number:04d}" for number in (2, 1, 3)]
-        for name in names:
-            write_audio(tmp_path / folder / "wav" / speaker / f"{name}.wav")
-        write_text(tmp_path / folder / "wav.scp", *(f"{name}\twav/{speaker}/{name}.wav" for name in names))
-        texts = ("厨房用品", "打开Ａpp'小成'", "here's 一首 let's go")
-        lines = [f"{name}\t{text}" for name, text in zip(sorted(names), texts, strict=True)]
-        write_text(tmp_path / folder / "trans.txt", *lines, end="\r\n")
-    return tmp_path
+    return miniature_corpora.build_aishell2(tmp_path)
 
 
 def test_aishell2(aishell2, prepare):
@@ -67,16 +59,7 @@ def test_aishell2_faults(aishell2, prepare):
 
 @pytest.fixture
 def magicdata(tmp_path):
-    corpus = tmp_path / "magicdata"
-    texts = ("“请”搜索[FIL]一下，PROFILE。", "有 什么[SPK]好看？", "打 开 灯！")
-    for name in ("train", "dev", "test"):
-        lines = ["UtteranceID\tSpeakerID\tTranscription"]
-        for number, text in enumerate(texts):
-            file = f"38_57{number}_20170{number}.wav"
-            write_audio(corpus / name / f"38_57{number}" / file)
-            lines.append(f"{file}\t38_57{number}\t{text}")
-        write_text(corpus / name / "TRANS.txt", *lines)
-    return corpus
+    return miniature_corpora.build_magicdata(tmp_path)
 
 
 def test_magicdata(magicdata, prepare):
@@ -114,15 +97,7 @@ def test_magicdata_faults(magicdata, prepare):
 
 @pytest.fixture
 def thchs30(tmp_path):
-    corpus = tmp_path / "data_thchs30"
-    for name, stems in {"train": ("A11_0", "A11_10"), "dev": ("A11_2",), "test": ("D31_750",)}.items():
-        (corpus / name).mkdir(parents=True)
-        for stem in stems:
-            write_audio(corpus / "data" / f"{stem}.wav")
-            write_text(corpus / "data" / f"{stem}.wav.trn", "绿 是 阳春 烟 景 l =", "lv4 shi4", "l v4 sh ix4")
-            (corpus / name / f"{stem}.wav").symlink_to(f"../data/{stem}.wav")
-            write_text(corpus / name / f"{stem}.wav.trn", f"../data/{stem}.wav.trn")
-    return corpus
+    return miniature_corpora.build_thchs30(tmp_path)
 
 
 def test_thchs30(thchs30, prepare):
@@ -147,15 +122,7 @@ def test_thchs30_faults(thchs30, prepare):
 
 @pytest.fixture
 def aidatatang(tmp_path):
-    corpus = tmp_path / "aidatatang_200zh"
-    lines = []
-    for name, speaker in {"train": "G0013", "dev": "G0002", "test": "G0001"}.items():
-        for number in (1, 2):
-            stem = f"T0055{speaker}S{number:04d}"
-            write_audio(corpus / "corpus" / name / speaker / f"{stem}.wav")
-            lines.append(f"{stem} 以后 你 是 Ａ 级")
-    write_text(corpus / "transcript" / "aidatatang_200_zh_transcript.txt", *lines)
-    return corpus
+    return miniature_corpora.build_aidatatang(tmp_path)
 
 
 def test_aidatatang(aidatatang, prepare):
@@ -186,14 +153,7 @@ def test_aidatatang_faults(aidatatang, prepare):
 
 @pytest.fixture
 def primewords(tmp_path):
-    corpus = tmp_path / "primewords_md_2018_set1"
-    records = []
-    for number, text in enumerate(("我们 见面", "kk 音乐")):
-        file = f"{number}a4b-c{number}.wav"
-        write_audio(corpus / "audio_files" / str(number) / f"{number}a" / file)
-        records.append({"id": str(number), "file": file, "user_id": f"{100 + number}", "text": text, "length": "0.3"})
-    write_text(corpus / "set1_transcript.json", json.dumps(records, ensure_ascii=False))
-    return corpus
+    return miniature_corpora.build_primewords(tmp_path)
 
 
 def test_primewords(primewords, prepare):
@@ -226,12 +186,7 @@ def test_primewords_faults(primewords, prepare):
 
 @pytest.fixture
 def stcmds(tmp_path):
-    corpus = tmp_path / "ST-CMDS-20170001_1-OS"
-    for name, text in {"20170001P00001A0001": "一，二", "20170001P00002I0119": "你好 吗？"}.items():
-        write_audio(corpus / f"{name}.wav")
-        (corpus / f"{name}.txt").write_text(text, encoding="utf-8")
-        (corpus / f"{name}.metadata").touch()
-    return corpus
+    return miniature_corpora.build_stcmds(tmp_path)
 
 
 def test_stcmds(stcmds, prepare):

@@ -2,20 +2,12 @@
 
 import pytest
 
-from .conftest import write_audio, write_text
-
-# id, file, printed, plain, characters, samples, gender
-FLEURS_ROW = "1521\t{}.wav\t“这”不是告别。\t这 不 是 告 别\t这 | 不 | 是 |\t4800\tFEMALE"
+from ...miniature_corpora import FLEURS_CHINESE, build_covost, build_fleurs, write_audio, write_text
 
 
 @pytest.fixture
 def fleurs(tmp_path):
-    language = tmp_path / "cmn_hans_cn"
-    for name, stems in {"dev": ("10053427", "9991"), "test": ("700", "701")}.items():
-        for stem in stems:
-            write_audio(language / "audio" / name / f"{stem}.wav")
-        write_text(language / f"{name}.tsv", *(FLEURS_ROW.format(stem) for stem in stems))
-    return language
+    return build_fleurs(tmp_path / "cmn_hans_cn")
 
 
 def test_fleurs(fleurs, prepare):
@@ -30,7 +22,8 @@ def test_fleurs(fleurs, prepare):
 
 def test_fleurs_faults(fleurs, prepare):
     write_audio(fleurs / "audio" / "dev" / "5.wav")
-    write_text(fleurs / "dev.tsv", FLEURS_ROW.format("9991"), FLEURS_ROW.format("9991"), FLEURS_ROW.format("8"), "8\t8.wav")
+    rows = [FLEURS_CHINESE.format(stem) for stem in ("9991", "9991", "8")]
+    write_text(fleurs / "dev.tsv", *rows, "8\t8.wav")
     done = prepare("fleurs", fleurs)
     assert done.status == 1
     assert done.left_out("dev") == {
@@ -45,27 +38,9 @@ def test_fleurs_faults(fleurs, prepare):
     assert "train.tsv does not exist" in packed.stderr
 
 
-CLIPS = {
-    "common_voice_zh-CN_1.mp3": ("train", 'Hello \\"you\\".'),
-    "common_voice_zh-CN_2.mp3": ("train_covost", "Two."),
-    "common_voice_zh-CN_3.mp3": ("test", "Three,  four."),
-    "common_voice_zh-CN_4.mp3": ("test_covost", "Five."),
-    "common_voice_zh-CN_5.mp3": ("dev", "Six."),
-}
-
-
 @pytest.fixture
 def covost(tmp_path):
-    corpus = tmp_path / "zh-CN"
-    sentences = ["client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccent"]
-    sentences += [f"speaker{number}\t{clip}\t你好，世界{number}。\t2\t0\t\t\t" for number, clip in enumerate(CLIPS)]
-    translations = [f"{clip}\t{text}\t{split}" for clip, (split, text) in CLIPS.items()]
-    for clip in CLIPS:
-        write_audio(corpus / "clips" / clip)
-    write_audio(corpus / "clips" / "common_voice_zh-CN_9.mp3")  # not validated
-    write_text(corpus / "validated.tsv", *sentences, "x\tcommon_voice_zh-CN_8.mp3\t没有翻译\t2\t0\t\t\t")
-    write_text(corpus / "covost_v2.zh-CN_en.tsv", "path\ttranslation\tsplit", *translations)
-    return corpus
+    return build_covost(tmp_path / "zh-CN")
 
 
 def test_covost2(covost, prepare):
