@@ -25,7 +25,7 @@ def finish(output_dir: str, num_utterances: int, problems: Sequence["Problem"]) 
     Raises:
         PartialFailure: something failed.
     """
-    from mooer.data.packing import FAILURES_NAME, write_failures
+    from mooer.data.lists import FAILURES_NAME, write_failures
 
     write_failures(output_dir, problems)
     click.echo(f"{output_dir}: {num_utterances} utterances", err=True)

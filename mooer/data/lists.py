@@ -1,8 +1,10 @@
-"""Kaldi tables and data lists, read strictly: every fault has a file and a line."""
+"""Kaldi tables and data lists, read strictly: every fault has a file and a line. And the list of what could not be used."""
 
 import codecs
+import dataclasses
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from mooer.common.errors import DataError
 from mooer.common.files import atomic_write, require_file
 from mooer.data.shards import index_shard
 from mooer.data.utterance import Problem, Utterance, from_json, resolve_path
+
+FAILURES_NAME = "failed.jsonl"
 
 _SEPARATOR = re.compile(r"[ \t]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufffe\ufeff]")
@@ -198,3 +202,14 @@ def write_data_list(path: str | Path, lines: list[str]) -> None:
     """Write the lines of a data list atomically."""
     with atomic_write(path) as stream:
         stream.writelines(line + "\n" for line in lines)
+
+
+def write_failures(output_dir: str | Path, problems: Sequence[Problem]) -> None:
+    """List what failed in `failed.jsonl`, one object a line; without failures there is no such file."""
+    path = Path(output_dir) / FAILURES_NAME
+    if not problems:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_write(path) as stream:
+        for problem in problems:
+            stream.write(json.dumps(dataclasses.asdict(problem), ensure_ascii=False) + "\n")

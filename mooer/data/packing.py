@@ -7,7 +7,6 @@ that fail are reported, never dropped in silence. The list is written last: wher
 import dataclasses
 import functools
 import io
-import json
 import re
 import wave
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +28,7 @@ from mooer.data.shards import AUDIO_EXTENSIONS, ShardEntry, check_id, write_shar
 from mooer.data.survey import with_length
 from mooer.data.utterance import AudioRef, Problem, Utterance, to_json
 
-LIST_NAME, FAILURES_NAME, AUDIO_FOLDER = "data.list", "failed.jsonl", "wav"
+LIST_NAME, AUDIO_FOLDER = "data.list", "wav"
 RAW_CHUNK = 200
 
 _SHARD_NAME = re.compile(r"^shards_(\d{9})\.tar(\.index)?$")
@@ -220,14 +219,3 @@ def measure_utterances(utterances: Sequence[Utterance], copies: Path | None) -> 
         except AudioError as error:
             measured.append(Problem(utterance.id, error.reason, str(error)))
     return measured
-
-
-def write_failures(output_dir: str | Path, problems: Sequence[Problem]) -> None:
-    """List what failed in `failed.jsonl`, one object a line; without failures there is no such file."""
-    path = Path(output_dir) / FAILURES_NAME
-    if not problems:
-        path.unlink(missing_ok=True)
-        return
-    with atomic_write(path) as stream:
-        for problem in problems:
-            stream.write(json.dumps(dataclasses.asdict(problem), ensure_ascii=False) + "\n")

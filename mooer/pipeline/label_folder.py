@@ -11,8 +11,8 @@ from typing import IO, Any
 from mooer.common.errors import PathError
 from mooer.common.files import atomic_write
 from mooer.data.directory import AUDIO_TABLE, FEATURE_TABLE, SEGMENT_TABLE, SPEAKER_TABLE
-from mooer.data.lists import write_table
-from mooer.data.packing import LIST_NAME, write_failures
+from mooer.data.lists import write_failures, write_table
+from mooer.data.packing import LIST_NAME
 from mooer.data.utterance import TRANSCRIPT, Problem, Utterance
 from mooer.decode.hypothesis import Failure
 from mooer.pipeline.label_filters import MEASURES, FilterConfig, Labels, Measures, measure, reasons_to_reject

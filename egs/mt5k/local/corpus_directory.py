@@ -18,7 +18,7 @@ from pathlib import Path
 from mooer.common.errors import DataError, PartialFailure
 from mooer.common.log import get_logger
 from mooer.data.directory import AUDIO_TABLE, SEGMENT_TABLE, SPEAKER_TABLE
-from mooer.data.lists import write_table
+from mooer.data.lists import write_failures, write_table
 from mooer.data.utterance import TRANSCRIPT, Problem
 
 TRANSLATION_TABLE = f"{TRANSCRIPT}.en"
@@ -97,8 +97,6 @@ def write_directory(folder: Path, entries: Entries) -> list[Problem]:
     Raises:
         DataError: not one utterance can be used.
     """
-    from mooer.data.packing import write_failures  # brings torch, which nothing else here needs
-
     utterances, problems = _sort_out(entries)
     reasons = _counted(Counter(problem.reason for problem in problems))
     if not utterances:
