@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Hours of audio trained in an hour, and the loss after it: mooer's training step against the plain loop, in turns.
+"""Hours of audio trained in an hour, and the loss after it: mooer's training step against the plain loop, on the same cores.
 
 Both train the adapter and the LLM of egs/mini from the same first weights, on the same utterances for the same number of
-epochs, with as many utterances to an optimizer step, in one process of one thread. The plain loop: soundfile, torchaudio's
-fbank and a Python loop for LFR whenever an utterance is needed; batches of 8 in a random order, four to a step; logits of all
-columns; the LLM's own loss. Run in a finished egs/mini (or its --work_dir): python ../../tools/bench/train.py
+epochs, with as many utterances to an optimizer step. mooer: two ranks of one thread, batches by length, outputs of the frozen
+encoder kept on disk (in the first epoch they are made). The plain loop: one process with torch's own number of threads;
+soundfile, torchaudio's fbank and a Python loop for LFR whenever an utterance is needed; batches of 8 in a random order, four
+to a step; logits of all columns; the LLM's own loss. Start-up is not counted. Run in a finished egs/mini (or its --work_dir):
+python ../../tools/bench/train.py
 """
 
 import argparse
 import dataclasses
 import json
+import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +24,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mooer.common import dist
 from mooer.common.config import load_yaml
 from mooer.common.torchaudio_compat import ensure_torchaudio
 from mooer.data.batch import collate_speech_llm
@@ -28,6 +33,7 @@ from mooer.data.lists import iterate_data_list
 from mooer.data.tasks import Item, SpeechLlmSamples, draw_task
 from mooer.features.cmvn import read_cmvn
 from mooer.models.builders import build_model
+from mooer.models.encoder_cache import EncoderCache
 from mooer.text.tokenizer import load_tokenizer
 from mooer.train.config import RunConfig
 from mooer.train.engine import Engine, processes
@@ -36,32 +42,35 @@ from mooer.train.step import Stepper
 from tools.bench.loader import PlainDataset
 
 CONFIG = Path(__file__).resolve().parents[2] / "egs" / "mini" / "conf" / "mooer.yaml"
+RANKS = 2
 PLAIN_BATCH, ACCUMULATION = 8, 4
-# What mini's utterances of about 2.5 s fill with 32 of them.
-STEP_FRAMES = 8000
+# What mini's utterances of about 2.5 s fill with 16 of them.
+RANK_FRAMES = 4000
 
 
 class Ours:
     """The toolkit's loader, engine and step."""
 
-    def __init__(self, config, tokenizer, model):
-        data = dataclasses.replace(config.data, max_batch_frames=STEP_FRAMES, num_buckets=8)
+    def __init__(self, config, tokenizer, model, folder):
+        data = dataclasses.replace(config.data, max_batch_frames=RANK_FRAMES, num_buckets=8)
         self.config = config
-        self.loader = build_loader(data, "train", "speech_llm", tokenizer)
-        self.engine = Engine(model, build_optimizer(model, config.training.optimizer), config.training, torch.device("cpu"))
-        self.stepper = Stepper(self.engine, 0, lambda: None)
-        self.steps = self.loader.batches_in_epoch(0)
+        self.loader = build_loader(data, "train", "speech_llm", tokenizer, dist.rank(), dist.world_size())
+        model.encoder_cache = EncoderCache(folder / "encoder", model.encoder)
+        self.model = model
+        engine = Engine(model, build_optimizer(model, config.training.optimizer), config.training, torch.device("cpu"))
+        self.stepper = Stepper(engine, 0, lambda: next(iter(self.loader.epoch(0))))
+        self.steps = -(-self.loader.batches_in_epoch(0) // dist.world_size())
 
     def epoch(self, number, total_steps):
         for place, batch in enumerate(self.loader.epoch(number)):
             share = learning_rate_share(self.config.training.schedule, number * self.steps + place, total_steps)
-            self.stepper.step([batch], (number, place), share)
+            self.stepper.step([batch], (number, place * dist.world_size()), share)
 
 
 class Plain:
     """A loop as a user would write it."""
 
-    def __init__(self, config, tokenizer, model):
+    def __init__(self, config, tokenizer, model, _folder):
         self.config, self.model = config, model
         self.optimizer = build_optimizer(model, dataclasses.replace(config.training.optimizer, fused=True))
         self.utterances = list(iterate_data_list(config.data.train_list))
@@ -111,48 +120,67 @@ def subset(path, count, folder):
     return str(folder / "data.list"), sum(json.loads(line)["num_samples"] for line in lines) / 16000 / 3600
 
 
-def compare(config, epochs):
-    """Seconds of each epoch and the loss afterwards, for both ways."""
+def run(way, list_path, epochs, folder):
+    """Train in one way; the main rank prints seconds of each epoch, steps, and the loss afterwards."""
+    raw = load_yaml(CONFIG, RunConfig)
+    config = dataclasses.replace(raw, data=dataclasses.replace(raw.data, train_list=list_path))
     tokenizer = load_tokenizer(config.model.tokenizer_path)
-    ways = {}
-    for name, way in (("mooer", Ours), ("plain", Plain)):
+    seconds = []
+    with processes(torch.device("cpu")):
         torch.manual_seed(0)
-        ways[name] = way(config, tokenizer, build_model(config.model, len(tokenizer)))
-    seconds = {name: [] for name in ways}
-    for number in range(epochs):
-        for name, way in ways.items():
+        job = {"mooer": Ours, "plain": Plain}[way](config, tokenizer, build_model(config.model, len(tokenizer)), folder)
+        for number in range(epochs):
             started = time.perf_counter()
-            way.epoch(number, epochs * way.steps)
-            seconds[name].append(time.perf_counter() - started)
-            print(f"epoch {number}: {name} {seconds[name][-1]:.1f} s", file=sys.stderr)
-    models = {"mooer": ways["mooer"].engine.model, "plain": ways["plain"].model}
-    return {
-        name: {
-            "seconds": [round(value, 1) for value in seconds[name]],
-            "steps": epochs * way.steps,
-            "dev_loss": round(dev_loss(config, tokenizer, models[name]), 3),
-        }
-        for name, way in ways.items()
-    }
+            job.epoch(number, epochs * job.steps)
+            seconds.append(round(time.perf_counter() - started, 1))
+        if dist.is_main():
+            loss = round(dev_loss(config, tokenizer, job.model), 3)
+            print(json.dumps({"seconds": seconds, "steps": epochs * job.steps, "dev_loss": loss}))
+
+
+def start(way, list_path, arguments, folder):
+    """`run` in processes of its own."""
+    options = ["--way", way, "--train_list", list_path, "--epochs", str(arguments.epochs), "--folder", str(folder)]
+    command = [sys.executable, __file__, *options]
+    environment = dict(os.environ)
+    if way == "mooer":
+        command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(RANKS)]
+        environment["OMP_NUM_THREADS"] = "1"
+    else:
+        environment.pop("OMP_NUM_THREADS", None)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(f"{way}: {result}", file=sys.stderr)
+    return result
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--num_utterances", type=int, default=1600)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=2)
+    for name in ("way", "train_list", "folder"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
     ensure_torchaudio()
+    if arguments.way:
+        run(arguments.way, arguments.train_list, arguments.epochs, Path(arguments.folder))
+        return
+    found = {"mooer": [], "plain": []}
     with tempfile.TemporaryDirectory() as name:
-        raw = load_yaml(CONFIG, RunConfig)
-        train_list, hours = subset(raw.data.train_list, arguments.num_utterances, Path(name))
-        config = dataclasses.replace(raw, data=dataclasses.replace(raw.data, train_list=train_list))
-        with processes(torch.device("cpu")):
-            found = compare(config, arguments.epochs)
-    for result in found.values():
+        source = load_yaml(CONFIG, RunConfig).data.train_list
+        list_path, hours = subset(source, arguments.num_utterances, Path(name))
+        for number in range(arguments.repeats):
+            for way, results in found.items():
+                (Path(name) / str(number)).mkdir(exist_ok=True)
+                results.append(start(way, list_path, arguments, Path(name) / str(number)))
+    fastest = {way: min(results, key=lambda result: sum(result["seconds"])) for way, results in found.items()}
+    for result in fastest.values():
         result["hours_an_hour"] = round(arguments.epochs * hours / (sum(result["seconds"]) / 3600))
-    ratio = found["mooer"]["hours_an_hour"] / found["plain"]["hours_an_hour"]
-    print(json.dumps({"hours": round(hours, 2), "epochs": arguments.epochs, **found, "ratio": round(ratio, 2)}, indent=2))
+    ratio = fastest["mooer"]["hours_an_hour"] / fastest["plain"]["hours_an_hour"]
+    print(json.dumps({"hours": round(hours, 2), "epochs": arguments.epochs, **fastest, "ratio": round(ratio, 2)}, indent=2))
 
 
 if __name__ == "__main__":
