@@ -14,6 +14,8 @@ PATH = click.Path()
 PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
 # What only a language model has a use for.
 LLM_OPTIONS = ("target_language", "instruction", "beam_size", "max_new_tokens", "length_penalty", "nbest", "batch_seconds")
+# What means nothing for a model of a family.
+USELESS_OPTIONS = {"speech_llm": ("mode",), "ctc": LLM_OPTIONS, "paraformer": (*LLM_OPTIONS, "mode")}
 CONFIG_OPTIONS = ("task", *LLM_OPTIONS, "batch_size", "dtype", "device")
 
 
@@ -23,7 +25,7 @@ CONFIG_OPTIONS = ("task", *LLM_OPTIONS, "batch_size", "dtype", "device")
 @click.option("--wav_scp", type=PATH, help="Table of recordings, `ID PATH` a line.")
 @click.option("--data_list", type=PATH, help="Data list: JSON objects, or paths of shards.")
 @click.option("--feats_scp", type=PATH, help="Table of fbank features before CMVN, `ID ARK:OFFSET` a line.")
-@click.option("--model_dir", type=PATH, help="Run folder or model directory, folder in the released layout, or `mini`.")
+@click.option("--model_dir", type=PATH, help="Run folder, model directory, released or published folder, or `mini`.")
 @click.option("--encoder_path", type=PATH, help="Encoder weights. This and the next four override --model_dir.")
 @click.option("--adapter_path", type=PATH, help="Adapter weights.")
 @click.option("--llm_path", type=PATH, help="LLM folder.")
@@ -112,7 +114,7 @@ def _recognizer(given: dict[str, Any]) -> "Recognizer":
     else:
         recognizer = Recognizer.from_parts(PartPaths(**named), config, rate)
     family = recognizer.loaded.config.family
-    useless = [name for name in (LLM_OPTIONS if family == "ctc" else ("mode",)) if name in given]
+    useless = [name for name in USELESS_OPTIONS[family] if name in given]
     if useless:
         raise ConfigError(f"--{useless[0]} means nothing for a model of family {family}")
     return recognizer

@@ -9,6 +9,19 @@ REPETITION = "repetition"
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word of the text, with its time."""
+
+    text: str
+    start: int
+    """Milliseconds from the beginning of the recording."""
+    end: int
+    """Milliseconds."""
+    confidence: float
+    """The geometric mean of its tokens' probabilities."""
+
+
+@dataclass(frozen=True)
 class Alternative:
     """One of the n best answers."""
 
@@ -35,6 +48,8 @@ class Answer:
     """What is to be mistrusted: too_short, max_new_tokens (cut at the bound), repetition (it runs in a circle)."""
     token_seconds: tuple[tuple[float, float], ...] | None = None
     """Begin and end of each token, where the decoder knows them."""
+    words: tuple[Word, ...] | None = None
+    """The words of the text, which stand in it between spaces, where the model has timestamps."""
     alternatives: tuple[Alternative, ...] = ()
     """The n best answers, this one included, where they were asked for."""
 

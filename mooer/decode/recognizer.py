@@ -29,13 +29,16 @@ from mooer.decode.ctc_decoder import CtcDecoder
 from mooer.decode.generate import GenerateConfig
 from mooer.decode.hypothesis import Answer, Failure, Hypothesis, Refusal
 from mooer.decode.packed_linear import pack_linears
+from mooer.decode.paraformer_decoder import ParaformerDecoder
 from mooer.decode.speech_llm_decoder import SpeechLlmDecoder, SpeechLlmSettings
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.models.builders import check_frontend
 from mooer.models.model_dir import FINAL_DIR, PACKAGED, RECORD_FILE, LoadedModel, PartPaths, find_model_dir, is_model_dir
+from mooer.models.paraformer_dir import TOKENS_FILE
 from mooer.models.released import open_model
 from mooer.models.weights import checksums
+from mooer.text.pieces import read_token_list
 from mooer.text.prompts import released_instruction
 from mooer.text.tokenizer import load_tokenizer
 
@@ -136,7 +139,8 @@ class Recognizer:
         parts: PartPaths | None = None,
         downsample_rate: int | None = None,
     ) -> "Recognizer":
-        """A recognizer of a model directory or run folder of ours, a folder in the released layout, or `mini`.
+        """A recognizer of a model directory or run folder of ours, a folder in the released layout, a published Paraformer
+        directory, or `mini`.
 
         Args:
             parts: what to take from elsewhere.
@@ -263,12 +267,14 @@ def _make_decoder(
     device: torch.device,
 ) -> Decoder:
     """The decoder for the model's family."""
-    model, tokenizer = loaded.model.to(device), load_tokenizer(loaded.tokenizer_dir)
+    model = loaded.model.to(device)
     if settings is not None:
-        return SpeechLlmDecoder(model, tokenizer, settings)
+        return SpeechLlmDecoder(model, load_tokenizer(loaded.tokenizer_dir), settings)
     if config.task != "asr":
         raise ConfigError(f"a model of family {loaded.config.family} transcribes; it knows no task {config.task}")
-    return CtcDecoder(model, tokenizer, frontend)
+    if loaded.config.family == "paraformer":
+        return ParaformerDecoder(model, read_token_list(loaded.tokenizer_dir / TOKENS_FILE), frontend)
+    return CtcDecoder(model, load_tokenizer(loaded.tokenizer_dir), frontend)
 
 
 def _speech_llm_settings(config: DecodeConfig, frontend: FrontendConfig, asked: str) -> SpeechLlmSettings:

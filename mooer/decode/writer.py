@@ -34,7 +34,8 @@ def tsv_line(result: Hypothesis, is_multitask: bool) -> str:
 class ResultFolder:
     """Collects results and writes a folder when it is closed, also after an error: what is finished is kept.
 
-    1best_recog/{text, text.ast, score, rtf}, results.jsonl (all that is known), failed.jsonl (if there are any), run.json.
+    1best_recog/{text, text.ast, score, rtf, time_stamp}, results.jsonl (all that is known), failed.jsonl (if there are any),
+    run.json.
     Each file appears under its name when it is complete; those of an earlier run are replaced or removed.
 
     Args:
@@ -76,10 +77,9 @@ class ResultFolder:
         translations = {
             item.id: one_line(item.answer.translation) for item in self._hypotheses if item.answer.translation is not None
         }
-        if translations:
-            write_table(folder / "text.ast", translations)
-        else:
-            (folder / "text.ast").unlink(missing_ok=True)
+        _write_or_remove(folder / "text.ast", translations)
+        times = {item.id: json.dumps(_timestamp(item)) for item in self._hypotheses if item.answer.words is not None}
+        _write_or_remove(folder / "time_stamp", times)
 
     def _totals(self) -> dict[str, Any]:
         audio = sum(item.seconds for item in self._hypotheses)
@@ -93,11 +93,25 @@ class ResultFolder:
         }
 
 
+def _write_or_remove(path: Path, table: dict[str, str]) -> None:
+    if table:
+        write_table(path, table)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _timestamp(result: Hypothesis) -> list[tuple[int, int]]:
+    """Begin and end of each word in milliseconds."""
+    return [(word.start, word.end) for word in result.answer.words]
+
+
 def _hypothesis_values(result: Hypothesis) -> dict[str, Any]:
     answer = dataclasses.asdict(result.answer)
     nbest = answer.pop("alternatives")
     values = {"id": result.id, **answer, "seconds": round(result.seconds, 3)}
     values["real_time_factor"] = round(result.real_time_factor, 4)
+    if result.answer.words is not None:
+        values["timestamp"] = _timestamp(result)
     return {key: value for key, value in values.items() if value is not None} | ({"nbest": nbest} if nbest else {})
 
 

@@ -37,6 +37,8 @@ from mooer.models.ctc_model import CtcModel
 from mooer.models.encoder_folder import write_settings
 from mooer.models.llm import LlmConfig, llm_from_state, load_llm
 from mooer.models.lora import LoraConfig, base_llm_state, load_lora, merge_lora, write_lora
+from mooer.models.paraformer import Paraformer
+from mooer.models.paraformer_dir import ParaformerConfig
 from mooer.models.parts import MODEL_FILE, Parts, read_parts
 from mooer.models.speech_llm import SpeechLlm
 from mooer.models.weights import State, check_names, own_tensors, quantise_rows, write_safetensors
@@ -82,12 +84,12 @@ class PartPaths:
 class LoadedModel:
     """A model ready to decode, and the files that belong to it."""
 
-    model: SpeechLlm | CtcModel
+    model: SpeechLlm | CtcModel | Paraformer
     """In eval mode, without gradients, its LoRA merged."""
-    config: ModelConfig
-    """With the sizes of the loaded parts."""
+    config: ModelConfig | ParaformerConfig
+    """With the sizes of the loaded parts; both know their family."""
     tokenizer_dir: Path
-    """Folder that `mooer.text.tokenizer.load_tokenizer` reads."""
+    """Folder that `mooer.text.tokenizer.load_tokenizer` reads, or a published Paraformer's with its tokens.json."""
     cmvn_path: Path | None
     """CMVN file; None for a model trained without."""
     frontend_path: Path | None

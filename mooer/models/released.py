@@ -13,6 +13,7 @@ import torch
 from mooer.common.errors import ConfigError, PathError, WeightsError
 from mooer.common.files import require_dir, require_file
 from mooer.common.log import get_logger
+from mooer.models import paraformer_dir
 from mooer.models.adapter import AdapterConfig
 from mooer.models.builders import ModelConfig, adapter_from_state, encoder_from_state, encoder_sizes
 from mooer.models.llm import LlmConfig, load_llm
@@ -28,6 +29,7 @@ from mooer.models.model_dir import (
     is_model_dir,
     load_model_dir,
 )
+from mooer.models.paraformer_dir import is_paraformer_dir, load_paraformer
 from mooer.models.parts import Parts, read_parts
 from mooer.models.sanm_encoder import SanmEncoderConfig
 from mooer.models.speech_llm import SpeechLlm
@@ -54,7 +56,7 @@ def open_model(
     downsample_rate: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
-    """The model of a directory of ours or in the released layout, or one put together of single parts.
+    """The model of a directory of ours, in the released layout or of a published Paraformer, or one of single parts.
 
     Args:
         model_dir: None if `parts` names all.
@@ -73,6 +75,8 @@ def open_model(
             loaded = load_model_dir(model_dir, dtype=dtype, overrides=parts)
             _check_rate(loaded, downsample_rate)
             return loaded
+        if is_paraformer_dir(folder):
+            return _open_paraformer(folder, parts, downsample_rate, dtype)
         parts = _overlay(find_parts(require_dir(folder, "model directory"), task), parts)
         if parts.lora is None:
             found = f"neither {LORA_DIR}/ nor {TRAINED_LORA_DIR}/ beside {ADAPTER_FILE}"
@@ -88,6 +92,22 @@ def _check_rate(loaded: LoadedModel, downsample_rate: int | None) -> None:
     rate = loaded.config.adapter.downsample_rate
     if rate != downsample_rate:
         raise WeightsError(f"the model's adapter has downsample rate {rate}; asked for was {downsample_rate}")
+
+
+def _open_paraformer(folder: Path, parts: PartPaths, downsample_rate: int | None, dtype: torch.dtype) -> LoadedModel:
+    foreign = [name for name in ("encoder", "adapter", "llm", "lora") if getattr(parts, name) is not None]
+    if foreign or downsample_rate is not None:
+        named = ", ".join(foreign) or f"the adapter's downsample rate {downsample_rate}"
+        raise ConfigError(f"{folder} is a published Paraformer, which has no parts to replace but its CMVN; leave out {named}")
+    model, config = load_paraformer(folder, dtype)
+    return LoadedModel(
+        model=model,
+        config=config,
+        tokenizer_dir=folder,
+        cmvn_path=require_file(parts.cmvn or folder / paraformer_dir.CMVN_FILE, "CMVN file"),
+        frontend_path=None,
+        weight_files=(folder / paraformer_dir.WEIGHTS_FILE,),
+    )
 
 
 def _overlay(found: PartPaths, named: PartPaths) -> PartPaths:

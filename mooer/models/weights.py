@@ -7,7 +7,7 @@ import hashlib
 import os
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,20 +25,21 @@ _REPORTED_NAMES = 5
 _METADATA = {"format": "pt"}  # which transformers asks for
 
 
-def read_state(path: str | Path, what: str = "checkpoint") -> State:
+def read_state(path: str | Path, what: str = "checkpoint", containers: Sequence[str] = ()) -> State:
     """The tensors of a safetensors file or of a torch.save file, on the CPU; int8 matrices of ours are restored to float32.
 
     A torch.save file is read with weights_only, so that a pickle in it cannot run code.
 
     Args:
         what: how messages call the file.
+        containers: keys of a torch.save file under which the tensors may lie, beside other things, in a mapping of their own.
 
     Raises:
         PathError: no such file.
         WeightsError: a damaged or unsafe file, or one that holds anything but named tensors.
     """
     path = require_file(path, what)
-    state = _read_safetensors(path, what) if path.suffix == ".safetensors" else _read_torch(path, what)
+    state = _read_safetensors(path, what) if path.suffix == ".safetensors" else _read_torch(path, what, containers)
     return _restore_rows(state, path)
 
 
@@ -50,7 +51,7 @@ def _read_safetensors(path: Path, what: str) -> State:
         raise WeightsError(f"{what} {path} is not a readable safetensors file: {error}") from error
 
 
-def _read_torch(path: Path, what: str) -> State:
+def _read_torch(path: Path, what: str, containers: Sequence[str]) -> State:
     try:
         with warnings.catch_warnings():  # of a pickle protocol, just before the error that says more
             warnings.simplefilter("ignore", UserWarning)
@@ -58,6 +59,8 @@ def _read_torch(path: Path, what: str) -> State:
     except Exception as error:
         kind = "damaged or holds more than tensors" if zipfile.is_zipfile(path) else "no file of torch.save's, or unsafe"
         raise WeightsError(f"{what} {path} is {kind}; nothing in it was run ({_first_line(error)})") from error
+    if isinstance(state, Mapping):
+        state = next((state[key] for key in containers if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise WeightsError(f"{what} {path} must hold a flat mapping of names to tensors, found {type(state).__name__}")
     others = [name for name, value in state.items() if not isinstance(value, Tensor)]

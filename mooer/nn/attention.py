@@ -38,24 +38,29 @@ class SanmSelfAttention(nn.Module):
         heads = (self._split_heads(part) for part in (query, key, value))  # [B, H, T, D / H] each
         context = F.scaled_dot_product_attention(*heads, attn_mask=keys)
         context = context.transpose(1, 2).flatten(2)  # [B, T, D]
-        return self.linear_out(context) + self._memory(value, mask)
+        return self.linear_out(context) + fsmn_memory(value, self.fsmn_block, mask)
 
     def _split_heads(self, projected: Tensor) -> Tensor:
         return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-    def _memory(self, value: Tensor, mask: Tensor | None) -> Tensor:
-        """The values [B, T, D] plus their convolution over time.
 
-        On a CPU this runs in float32, as a two-dimensional convolution of height 1 over channels-last values (the order they
-        lie in already) whose kernel has the identity in its middle: three times as fast as conv1d.
-        """
-        value = value if mask is None else zero_padding(value, mask)
-        kernel = self.fsmn_block.weight  # [D, 1, K]
-        width, _, taps = kernel.shape
-        if value.device.type != "cpu":
-            return value + self.fsmn_block(value.transpose(1, 2)).transpose(1, 2)
-        with torch.autocast("cpu", enabled=False):
-            identity = torch.arange(taps) == taps // 2
-            columns = value.float().contiguous()[:, None].permute(0, 3, 1, 2)  # [B, D, 1, T]
-            memory = F.conv2d(columns, (kernel.float() + identity)[:, :, None, :], padding=(0, taps // 2), groups=width)
-            return memory[:, :, 0].transpose(1, 2).to(value.dtype)
+def fsmn_memory(value: Tensor, block: nn.Conv1d, mask: Tensor | None) -> Tensor:
+    """The values [B, T, D] plus their depth-wise convolution over time; padding counts as zeros.
+
+    On a CPU this runs in float32, as a two-dimensional convolution of height 1 over channels-last values (the order they
+    lie in already) whose kernel has the identity in its middle: three times as fast as conv1d.
+
+    Args:
+        block: a centred convolution of one filter a channel, without bias.
+        mask: [B, T] bool, True on real frames; None if all are.
+    """
+    value = value if mask is None else zero_padding(value, mask)
+    kernel = block.weight  # [D, 1, K]
+    width, _, taps = kernel.shape
+    if value.device.type != "cpu":
+        return value + block(value.transpose(1, 2)).transpose(1, 2)
+    with torch.autocast("cpu", enabled=False):
+        identity = torch.arange(taps) == taps // 2
+        columns = value.float().contiguous()[:, None].permute(0, 3, 1, 2)  # [B, D, 1, T]
+        memory = F.conv2d(columns, (kernel.float() + identity)[:, :, None, :], padding=(0, taps // 2), groups=width)
+        return memory[:, :, 0].transpose(1, 2).to(value.dtype)

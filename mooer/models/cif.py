@@ -1,0 +1,116 @@
+"""Continuous integrate-and-fire (Dong and Xu 2020): how many tokens an utterance has, and where in time they lie.
+
+Each frame gets a weight; the weights are summed over time, and a token is complete (it "fires") whenever the sum passes a
+whole number. A token's embedding is the sum of the frames' encodings, each with the share of its weight that went into it.
+
+Shapes: B batch, T frames, U upsampled frames, L tokens, D width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mooer.nn.masks import padding_mask
+
+# Kept from being divided by where all weights of an utterance are zero.
+_TINY = 1e-12
+
+
+class CifPredictor(nn.Module):
+    """Weights of the frames, and the tokens' acoustic embeddings.
+
+    Parameter names are the Paraformer's: cif_conv1d, cif_output.
+
+    Args:
+        left_frames, right_frames: neighbours of a frame that its weight depends on.
+        tail: weight that is added after the last frame, so that a last, nearly complete token fires.
+        smoothing, noise: weights are scaled by the one, lessened by the other, and not negative.
+    """
+
+    def __init__(
+        self, width: int, left_frames: int, right_frames: int, tail: float, smoothing: float = 1.0, noise: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.context = (left_frames, right_frames)
+        self.tail, self.smoothing, self.noise = tail, smoothing, noise
+        self.cif_conv1d = nn.Conv1d(width, width, left_frames + right_frames + 1)
+        self.cif_output = nn.Linear(width, 1)
+
+    def forward(self, encoded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Find the tokens.
+
+        Args:
+            encoded: [B, T, D], zeros in the padding, as `SanmEncoder` returns it.
+            lengths: [B].
+
+        Returns:
+            Embeddings [B, L, D] with zeros in the padding, the number of tokens [B], which may be 0, and the weights
+            [B, T + 1] in float32, the tail at the column `lengths` of each row.
+        """
+        neighbours = F.pad(encoded.transpose(1, 2), self.context)
+        hidden = self.cif_conv1d(neighbours).relu_().transpose(1, 2)  # [B, T, D]
+        weights = _positive(self.cif_output(hidden), self.smoothing, self.noise)  # [B, T]
+        weights = F.pad(weights * padding_mask(lengths, encoded.shape[1]), (0, 1))
+        weights[torch.arange(len(weights), device=weights.device), lengths] = self.tail
+        embeddings, counts = integrate(F.pad(encoded, (0, 0, 0, 1)), weights)
+        return embeddings, counts, weights
+
+
+class TokenTimes(nn.Module):
+    """Weights on a finer grid, made to tell when each token begins: the second predictor of the model with timestamps.
+
+    Parameter names are the Paraformer's: upsample_cnn, blstm, cif_output2.
+
+    Args:
+        upsampling: upsampled frames to a frame.
+        smoothing, noise: as for CifPredictor.
+    """
+
+    def __init__(self, width: int, upsampling: int, smoothing: float, noise: float) -> None:
+        super().__init__()
+        self.upsampling, self.smoothing, self.noise = upsampling, smoothing, noise
+        self.upsample_cnn = nn.ConvTranspose1d(width, width, upsampling, upsampling)
+        self.blstm = nn.LSTM(width, width, batch_first=True, bidirectional=True)
+        self.cif_output2 = nn.Linear(2 * width, 1)
+
+    def forward(self, encoded: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
+        """The weights [B, U] in float32 of encodings [B, T, D], scaled so that a row's sum is its number of tokens [B].
+
+        U is T times the upsampling; weights in the padding are zero.
+        """
+        fine = self.upsample_cnn(encoded.transpose(1, 2)).transpose(1, 2)  # [B, U, D]
+        lengths = lengths * self.upsampling
+        hidden = self._both_ways(fine, lengths)  # [B, U, 2 * D]
+        weights = _positive(self.cif_output2(hidden), self.smoothing, self.noise)
+        weights = weights * padding_mask(lengths, weights.shape[1])
+        return weights * (counts / weights.double().sum(dim=1).clamp_min(_TINY)).float()[:, None]
+
+    def _both_ways(self, fine: Tensor, lengths: Tensor) -> Tensor:
+        """The LSTM's output; its backward direction starts at each row's own end."""
+        lengths = lengths.cpu()
+        if bool((lengths == fine.shape[1]).all()):
+            return self.blstm(fine)[0]
+        packed = nn.utils.rnn.pack_padded_sequence(fine, lengths, batch_first=True, enforce_sorted=False)
+        return nn.utils.rnn.pad_packed_sequence(self.blstm(packed)[0], batch_first=True, total_length=fine.shape[1])[0]
+
+
+def _positive(logits: Tensor, smoothing: float, noise: float) -> Tensor:
+    """Weights [B, T] of logits [B, T, 1], in float32."""
+    return torch.relu(logits.squeeze(-1).float().sigmoid() * smoothing - noise)
+
+
+def integrate(frames: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum frames [B, T, D] to tokens: embeddings [B, L, D] and the number of complete tokens [B].
+
+    The running sum of the weights [B, T] is cut at whole numbers; token number l gets of each frame the part of its weight
+    that lies between l and l + 1. Sums are in float64, one weight after another, so that they depend neither on what stands
+    after an utterance's end nor on its length.
+    """
+    ends = weights.double().cumsum(dim=1)  # [B, T]
+    starts = F.pad(ends[:, :-1], (1, 0))
+    # A sum that is a whole number but for float32's rounding of the weights is that number.
+    counts = ends[:, -1].float().floor().long()
+    tokens = torch.arange(int(counts.max()), device=weights.device, dtype=torch.double)[:, None]  # [L, 1]
+    shares = torch.minimum(ends[:, None], tokens + 1) - torch.maximum(starts[:, None], tokens)  # [B, L, T]
+    shares = shares.clamp_min_(0.0) * (tokens < counts[:, None, None])
+    return shares.to(frames.dtype) @ frames, counts
