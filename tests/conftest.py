@@ -32,6 +32,12 @@ def golden():
 
 
 @pytest.fixture(scope="session")
+def golden_paraformer():
+    """Folder of the tensors and results measured on the reference implementation of long-audio recognition."""
+    return _shared("golden", "paraformer")
+
+
+@pytest.fixture(scope="session")
 def shared_data():
     """Folder of real recordings for development."""
     return _shared("data")

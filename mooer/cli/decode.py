@@ -15,8 +15,12 @@ PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_pa
 # What only a language model has a use for.
 LLM_OPTIONS = ("target_language", "instruction", "beam_size", "max_new_tokens", "length_penalty", "nbest", "batch_seconds")
 # What means nothing for a model of a family.
-USELESS_OPTIONS = {"speech_llm": ("mode",), "ctc": LLM_OPTIONS, "paraformer": (*LLM_OPTIONS, "mode")}
-CONFIG_OPTIONS = ("task", *LLM_OPTIONS, "batch_size", "dtype", "device")
+USELESS_OPTIONS = {
+    "speech_llm": ("mode", "estimate_times"),
+    "ctc": (*LLM_OPTIONS, "estimate_times"),
+    "paraformer": (*LLM_OPTIONS, "mode"),
+}
+CONFIG_OPTIONS = ("task", *LLM_OPTIONS, "estimate_times", "batch_size", "dtype", "device")
 
 
 @command
@@ -36,6 +40,7 @@ CONFIG_OPTIONS = ("task", *LLM_OPTIONS, "batch_size", "dtype", "device")
 @click.option("--target_language", type=click.Choice(["en", "zh"]), help="Of the translation. [default: en]")
 @click.option("--instruction", help="What the LLM is asked, in place of the task's own words.")
 @click.option("--mode", type=click.Choice(["ctc_greedy"]), help="How a model of family ctc is searched. [default: ctc_greedy]")
+@click.option("--estimate_times", is_flag=True, default=None, help="Times of words from a Paraformer trained without.")
 @click.option("--beam_size", type=click.IntRange(1, 64), help="1 is greedy search. [default: 4]")
 @click.option("--max_new_tokens", type=click.IntRange(min=1), help="[default: by the audio's length, at most 200]")
 @click.option("--length_penalty", type=float, help="Larger favours longer answers. [default: 0.8]")

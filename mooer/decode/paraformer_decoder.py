@@ -23,16 +23,20 @@ class ParaformerDecoder:
 
     Args:
         tokens: the vocabulary, in the order of the ids.
+        estimate_times: whether a model without `token_times` tells the times of words by the weights of its predictor.
 
     Raises:
         WeightsError: the model has another number of tokens.
     """
 
-    def __init__(self, model: Paraformer, tokens: Sequence[str], frontend: FrontendConfig) -> None:
+    def __init__(
+        self, model: Paraformer, tokens: Sequence[str], frontend: FrontendConfig, estimate_times: bool = False
+    ) -> None:
         size = model.decoder.output_layer.out_features
         if size != len(tokens):
             raise WeightsError(f"the model puts out {size} tokens, but the token list has {len(tokens)}")
         self._model, self._tokens = model, tokens
+        self._upsampling = model.token_times.upsampling if model.token_times is not None else int(estimate_times)
         self._frame_seconds = frontend.encoder_frame_seconds
         self._device = model.predictor.cif_output.weight.device
 
@@ -56,14 +60,14 @@ class ParaformerDecoder:
             logits = output.logits.float()
             best, places = logits.max(dim=-1)
             ids, scores = places.tolist(), (best - logits.logsumexp(dim=-1)).tolist()
-        weights = None if output.time_weights is None else output.time_weights.cpu()
-        answers = []
-        for row, (count, length) in enumerate(zip(counts, lengths, strict=True)):
-            fine = None if weights is None else weights[row, : length * self._model.token_times.upsampling]
-            answers.append(self._answer(ids[row][:count], scores[row][:count], fine))
-        return answers
+        weights = (output.weights if output.time_weights is None else output.time_weights).cpu()
+        return [
+            self._answer(ids[row][:count], scores[row][:count], weights[row, : length * self._upsampling])
+            for row, (count, length) in enumerate(zip(counts, lengths, strict=True))
+        ]
 
-    def _answer(self, ids: list[int], scores: list[float], weights: Tensor | None) -> Answer | Refusal:
+    def _answer(self, ids: list[int], scores: list[float], weights: Tensor) -> Answer | Refusal:
+        """The answer of the best ids, their log probabilities, and the weights [U] that tell their times."""
         score = sum(scores)
         if not math.isfinite(score):
             return Refusal("not_finite", "the model's output is not finite for this recording")
@@ -71,7 +75,7 @@ class ParaformerDecoder:
         real = [(token, value) for token, value in zip(ids, scores, strict=True) if token >= len(FIRST_TOKENS)]
         tokens = tuple(token for token, _ in real)
         words = join_pieces([self._tokens[token] for token in tokens])
-        if weights is None:
+        if not self._upsampling:
             return Answer(text=join_words(words), tokens=tokens, score=score, mean_log_prob=mean)
         timed = self._timed(words, [value for _, value in real], weights)
         text = " ".join(word.text for word in words)
@@ -79,7 +83,7 @@ class ParaformerDecoder:
 
     def _timed(self, words: list[PieceWord], scores: list[float], weights: Tensor) -> tuple[Word, ...]:
         """The words with the times of their tokens, of which each has its score."""
-        spans = token_spans(weights.numpy(), len(scores), self._frame_seconds / self._model.token_times.upsampling)
+        spans = token_spans(weights.numpy(), len(scores), self._frame_seconds / self._upsampling)
         timed = []
         for word in words:
             start, end = milliseconds((spans[word.first][0], spans[word.last][1]))

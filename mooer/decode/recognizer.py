@@ -70,6 +70,9 @@ class DecodeConfig:
     """Utterances decoded together; a speech LLM counts one of over 15 seconds as several."""
     batch_seconds: float | None = None
     """Seconds of audio decoded together, in place of batch_size."""
+    estimate_times: bool = False
+    """Whether a Paraformer that was not trained to tell when words are said tells it all the same, from the weights by which it
+    counts tokens, on a grid of 60 ms."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the model."""
     device: str = "auto"
@@ -273,7 +276,7 @@ def _make_decoder(
     if config.task != "asr":
         raise ConfigError(f"a model of family {loaded.config.family} transcribes; it knows no task {config.task}")
     if loaded.config.family == "paraformer":
-        return ParaformerDecoder(model, read_token_list(loaded.tokenizer_dir / TOKENS_FILE), frontend)
+        return ParaformerDecoder(model, read_token_list(loaded.tokenizer_dir / TOKENS_FILE), frontend, config.estimate_times)
     return CtcDecoder(model, load_tokenizer(loaded.tokenizer_dir), frontend)
 
 
