@@ -1,6 +1,7 @@
 """Shared fixtures. Golden tensors and real recordings lie beside the checkout where the project is developed; elsewhere the
 tests that need them skip and say so."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,56 @@ def _published(encoder_type, preprocessor, sizes):
     convolutions = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
     config = transformers.HubertConfig(**(SMALL | convolutions | sizes))
     return transformers.HubertModel(config), transformers.Wav2Vec2FeatureExtractor(**preprocessor)
+
+
+PARAFORMER_TOKENS = ["<blank>", "<s>", "</s>", "今", "天", "hel@@", "lo", "a", "b", "<unk>"]
+
+
+@pytest.fixture(scope="session")
+def paraformer_folder(tmp_path_factory):
+    """Writes a small published Paraformer directory with random weights: `paraformer_folder("BiCifParaformer")`.
+
+    `settings` replace sections of config.yaml; the sizes of the weights stay as they are.
+    """
+
+    def write(model="BiCifParaformer", **settings):
+        import torch
+        import yaml
+
+        from mooer.common.config import from_dict
+        from mooer.features.cmvn import Cmvn, write_cmvn
+        from mooer.models.paraformer_dir import ParaformerConfig, build_paraformer
+
+        published = _published_paraformer(model)
+        torch.manual_seed(5)
+        network = build_paraformer(from_dict(ParaformerConfig, published), len(PARAFORMER_TOKENS))
+        torch.nn.init.constant_(network.predictor.cif_output.bias, -1.0)  # a token in three or four frames
+        state = {name.replace("token_times.", "predictor."): tensor for name, tensor in network.state_dict().items()}
+        folder = tmp_path_factory.mktemp(model)
+        torch.save(state, folder / "model.pt")
+        (folder / "config.yaml").write_text(yaml.safe_dump(published | settings))
+        (folder / "tokens.json").write_text(json.dumps(PARAFORMER_TOKENS), encoding="utf-8")
+        write_cmvn(folder / "am.mvn", Cmvn(torch.full((560,), 8.0), torch.full((560,), 0.2)))
+        return folder
+
+    return write
+
+
+def _published_paraformer(model):
+    sizes = {"attention_heads": 2, "linear_units": 24, "num_blocks": 2, "kernel_size": 3}
+    predictor = {"idim": 16, "threshold": 1.0, "l_order": 1, "r_order": 1, "tail_threshold": 0.45}
+    if model == "BiCifParaformer":
+        predictor |= {"smooth_factor2": 0.25, "noise_threshold2": 0.01, "upsample_times": 3, "upsample_type": "cnn_blstm"}
+    return {
+        "model": model,
+        "model_conf": {"lsm_weight": 0.1},
+        "encoder": "SANMEncoder",
+        "encoder_conf": sizes | {"output_size": 16, "input_layer": "pe", "selfattention_layer_type": "sanm"},
+        "decoder": "ParaformerSANMDecoder",
+        "decoder_conf": sizes | {"att_layer_num": 2},
+        "predictor": "CifPredictorV3" if model == "BiCifParaformer" else "CifPredictorV2",
+        "predictor_conf": predictor,
+        "frontend": "WavFrontend",
+        "frontend_conf": {"fs": 16000, "window": "hamming", "n_mels": 80, "lfr_m": 7, "lfr_n": 6},
+        "tokenizer": "CharTokenizer",
+    }

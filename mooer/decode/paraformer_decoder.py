@@ -54,16 +54,11 @@ class ParaformerDecoder:
 
     def _read(self, output: ParaformerOutput, lengths: list[int]) -> list[Answer | Refusal]:
         """The answer to each row of a batch of `lengths` frames."""
-        counts = output.counts.tolist()
-        ids, scores = [[[]] * len(counts)] * 2
-        if output.logits.shape[1]:
-            logits = output.logits.float()
-            best, places = logits.max(dim=-1)
-            ids, scores = places.tolist(), (best - logits.logsumexp(dim=-1)).tolist()
+        ids, scores = _best_tokens(output.logits)
         weights = (output.weights if output.time_weights is None else output.time_weights).cpu()
         return [
             self._answer(ids[row][:count], scores[row][:count], weights[row, : length * self._upsampling])
-            for row, (count, length) in enumerate(zip(counts, lengths, strict=True))
+            for row, (count, length) in enumerate(zip(output.counts.tolist(), lengths, strict=True))
         ]
 
     def _answer(self, ids: list[int], scores: list[float], weights: Tensor) -> Answer | Refusal:
@@ -90,3 +85,12 @@ class ParaformerDecoder:
             own = scores[word.first : word.last + 1]
             timed.append(Word(word.text, start, end, round(math.exp(sum(own) / len(own)), 6)))
         return tuple(timed)
+
+
+def _best_tokens(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
+    """The best token at each place of logits [B, L, V], and its log probability."""
+    if not logits.shape[1]:
+        return [[] for _ in logits], [[] for _ in logits]
+    logits = logits.float()
+    best, ids = logits.max(dim=-1)
+    return ids.tolist(), (best - logits.logsumexp(dim=-1)).tolist()
