@@ -212,9 +212,12 @@ def load_paraformer(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[P
     Raises:
         PathError, ConfigError, WeightsError: a file is missing, says what is not known here, or does not fit the others.
     """
+    try:
+        config = load_yaml(folder / CONFIG_FILE, ParaformerConfig)
+    except ConfigError as error:
+        raise ConfigError(f"{folder} is no Paraformer directory of a kind known here: {error}") from error
     for name in (TOKENS_FILE, CMVN_FILE):
         require_file(folder / name, "Paraformer's file")
-    config = load_yaml(folder / CONFIG_FILE, ParaformerConfig)
     path = folder / WEIGHTS_FILE
     state = module_names(read_state(path, "Paraformer checkpoint", containers=_CONTAINERS))
     if _VOCABULARY not in state or state[_VOCABULARY].dim() != 2:

@@ -107,7 +107,10 @@ def test_confidence(folder, family):
         assert (short.mean_log_prob, short.confidence) == (None, 0.0)
 
 
-@pytest.mark.parametrize("option", [["--beam_size", "2"], ["--instruction", "x"], ["--batch_seconds", "3"], ["--task", "mtl"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--beam_size", "2"], ["--instruction", "x"], ["--batch_seconds", "3"], ["--task", "mtl"], ["--estimate_times"]],
+)
 def test_ctc_knows_no_llm_options(folder, option):
     result = run("--model_dir", folder / "ctc", "--wav_scp", folder / "wav.scp", *option)
     assert result.exit_code == 2

@@ -143,6 +143,14 @@ def test_missing_files(folder, name):
         open_model(folder, "asr")
 
 
+def test_published_directory_of_another_model(folder):
+    """Whatever else it lacks, its kind is what the message begins with."""
+    configure(folder, model="FsmnVADStreaming")
+    (folder / "tokens.json").unlink()
+    with pytest.raises(ConfigError, match=r"is no Paraformer directory of a kind known here: .*model is 'FsmnVADStreaming'"):
+        load_paraformer(folder)
+
+
 def test_without_weights_it_is_no_model_directory(folder):
     (folder / "model.pt").unlink()
     assert not is_paraformer_dir(folder)
