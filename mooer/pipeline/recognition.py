@@ -83,8 +83,8 @@ def open_recognizer(config: RecognitionConfig) -> Recognizer:
     """The recogniser of a model directory. Raises PathError, WeightsError or ConfigError."""
     recognizer = Recognizer.from_model_dir(config.model_dir, config.decoding())
     family = recognizer.loaded.config.family
-    if family == "ctc" and config.beam_size is not None:
-        raise ConfigError(f"{config.model_dir} is of family ctc, for which a beam size means nothing; leave it out")
+    if family != "speech_llm" and config.beam_size is not None:
+        raise ConfigError(f"{config.model_dir} is of family {family}, for which a beam size means nothing; leave it out")
     return recognizer
 
 
