@@ -1,0 +1,90 @@
+"""Model folders as FunASR's hub publishes them: config.yaml, one file of weights, and what else a model needs.
+
+Of config.yaml only the sections of the model are read; those for its training say nothing about what it computes.
+"""
+
+import json
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import yaml
+
+from mooer.common.config import from_dict
+from mooer.common.errors import ConfigError
+from mooer.common.files import require_dir, require_file
+from mooer.models.weights import State, read_state
+
+T = TypeVar("T")
+
+NONE_RENAMED: Mapping[str, str] = MappingProxyType({})
+CONFIG_FILE = "config.yaml"
+TOKENS_FILE = "tokens.json"
+
+
+@dataclass(frozen=True)
+class PublishedFolder:
+    """An opened folder."""
+
+    path: Path
+    settings: dict[str, Any]
+    """What config.yaml says."""
+
+    def section(self, name: str, cls: type[T], renamed: Mapping[str, str] = NONE_RENAMED, unused: Set[str] = frozenset()) -> T:
+        """The section `name` as the dataclass `cls`, every key checked; an absent section holds the defaults.
+
+        Args:
+            renamed: published name of a key -> ours.
+            unused: keys that are known and change nothing in what the model computes.
+
+        Raises:
+            ConfigError: an unknown key or a wrong value.
+        """
+        where = f"{self.path / CONFIG_FILE}: {name}"
+        raw = self.settings.get(name, {})
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{where} must be a section of keys, found {raw!r}")
+        return from_dict(cls, {renamed.get(key, key): value for key, value in raw.items() if key not in unused}, where)
+
+    def require(self, name: str, wanted: str) -> None:
+        """Refuse a folder whose key `name` says anything but `wanted`. Raises ConfigError."""
+        found = self.settings.get(name)
+        if found != wanted:
+            raise ConfigError(f"{self.path / CONFIG_FILE} has {name} {found!r}; here it must be {wanted!r}")
+
+    def weights(self, file_name: str) -> State:
+        """The tensors of the file `file_name`. Raises PathError or WeightsError."""
+        return read_state(self.path / file_name, "weights")
+
+    def tokens(self) -> tuple[str, ...]:
+        """The entries of tokens.json; the place of each is its id. Raises PathError or ConfigError."""
+        path = require_file(self.path / TOKENS_FILE, "list of tokens")
+        try:
+            tokens = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{path} is not JSON: {error}") from error
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise ConfigError(f"{path} must hold a list of strings")
+        return tuple(tokens)
+
+
+def open_published_folder(folder: str | Path, model: str) -> PublishedFolder:
+    """Open the folder of a model that config.yaml calls `model`.
+
+    Raises:
+        PathError: no such folder, or no config.yaml in it.
+        ConfigError: config.yaml is damaged, or describes another model.
+    """
+    path = require_dir(folder, "model folder")
+    config = require_file(path / CONFIG_FILE, "model configuration")
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{config} is not valid YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{config} must hold a mapping of keys to values, found {type(settings).__name__}")
+    opened = PublishedFolder(path, settings)
+    opened.require("model", model)
+    return opened
