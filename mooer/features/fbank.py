@@ -84,11 +84,13 @@ def fbank_rows(
     after: int = 0,
     window: Window = "hamming",
     dtype: torch.dtype = torch.float32,
+    scale: float = WAVEFORM_SCALE,
 ) -> FbankRows:
     """Log mel filterbanks of several recordings in one tensor, with at least `before` and `after` free rows around each.
 
     Args:
         dtype: what is computed with, and the type of the result.
+        scale: what the samples are multiplied by; it decides how quiet a sound may be before the floor hides it.
     """
     for index, waveform in enumerate(waveforms):
         check_waveform(waveform, index)
@@ -100,7 +102,7 @@ def fbank_rows(
     samples = _lay_out(waveforms, starts, counts, torch.empty(1 + num_rows * SHIFT_SAMPLES + FFT_SIZE, dtype=dtype))
     rows = torch.empty(num_rows, num_mel_bins, dtype=dtype)
     for top in range(0, num_rows, CHUNK_ROWS):
-        _compute(samples, top, rows[top : top + CHUNK_ROWS], _window(window, dtype))
+        _compute(samples, top, rows[top : top + CHUNK_ROWS], _window(window, dtype, scale))
     check_finite(rows, waveforms)
     return FbankRows(rows, starts, counts)
 
@@ -134,8 +136,8 @@ def _compute(samples: Tensor, top: int, energies: Tensor, window: Tensor) -> Non
     energies.clamp_(min=MEL_FLOOR).log_()
 
 
-@functools.lru_cache(maxsize=2)
-def _window(name: Window, dtype: torch.dtype) -> Tensor:
+@functools.lru_cache(maxsize=4)
+def _window(name: Window, dtype: torch.dtype, scale: float) -> Tensor:
     """Symmetric window [512] with zeros after its 400 values, the scale of the samples and the first one's factor.
 
     Kaldi's povey window is a Hann window to the power of 0.85.
@@ -145,7 +147,7 @@ def _window(name: Window, dtype: torch.dtype) -> Tensor:
     else:
         values = torch.hann_window(WINDOW_SAMPLES, periodic=False, dtype=dtype).pow(0.85)
     window = torch.zeros(FFT_SIZE, dtype=dtype)
-    window[:WINDOW_SAMPLES] = values * WAVEFORM_SCALE
+    window[:WINDOW_SAMPLES] = values * scale
     window[0] *= 1.0 - PREEMPHASIS
     return window
 
