@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 
+from mooer.common.device import select_device
 from mooer.common.errors import ConfigError
 from mooer.models.punctuation import (
     COMMA,
@@ -51,6 +52,8 @@ class PunctuatorConfig:
     """Words without a sentence end above which the last comma becomes one."""
     longest_words: int = 1000
     """Words without a sentence end or comma above which all but the last `comma_words` are settled as they are."""
+    device: str = "auto"
+    """auto, cpu, cuda or musa."""
     style: Style = "tidy"
     """tidy: sentences begin with a capital, all other letters stay, and spaces stand between words that had one. published: the
     reference's spelling, which lower-cases the rest of a sentence's first word (AI becomes Ai) and puts a space before a block
@@ -100,7 +103,8 @@ class Punctuator:
 
     def __init__(self, loaded: LoadedPunctuation, config: PunctuatorConfig | None = None) -> None:
         self.config = config or PunctuatorConfig()
-        self._model = loaded.model
+        self.device = select_device(self.config.device)
+        self._model = loaded.model.to(self.device)
         self._ids = {token: index for index, token in enumerate(loaded.tokens)}
         self._unknown = self._ids[loaded.unknown]
 
@@ -138,7 +142,7 @@ class Punctuator:
 
     @torch.inference_mode()
     def _label(self, ids: list[int]) -> list[int]:
-        logits = self._model(torch.tensor([ids]), torch.tensor([len(ids)]))[0]
+        logits = self._model(torch.tensor([ids], device=self.device), torch.tensor([len(ids)]))[0]
         logits[:, UNKNOWN] = float("-inf")
         return logits.argmax(dim=1).tolist()
 

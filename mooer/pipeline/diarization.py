@@ -1,0 +1,113 @@
+"""Who speaks when: the waveform and its stretches of speech in, the turns of speakers out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mooer.common.device import select_device
+from mooer.common.errors import ConfigError, DataError
+from mooer.common.lengths import SAMPLE_RATE
+from mooer.features.speaker_fbank import speaker_fbank
+from mooer.models.speaker import Campplus, load_speaker_model
+from mooer.pipeline.speaker_clustering import ClusteringConfig, check_speakers, cluster_speakers
+from mooer.pipeline.speaker_turns import WINDOW_SAMPLES, Turn, Window, speaker_turns, windows_of
+
+SAMPLES_PER_MS = SAMPLE_RATE // 1000
+
+Segments = Sequence[tuple[int, int]]
+"""Start and end of each stretch of speech in ms, in time order and without overlap, as a voice activity detector gives them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiarizationConfig:
+    """How speakers are told apart."""
+
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
+    """How windows are grouped."""
+    batch_size: int = 16
+    """Windows embedded together; it changes nothing in the result."""
+    device: str = "auto"
+    """auto, cpu, cuda or musa."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, found {self.batch_size}")
+
+
+class Diarizer:
+    """Finds the speakers of recordings; use `from_folder`."""
+
+    def __init__(self, model: Campplus, config: DiarizationConfig | None = None) -> None:
+        self.config = config or DiarizationConfig()
+        self.device = select_device(self.config.device)
+        self._model = model.to(self.device)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, config: DiarizationConfig | None = None) -> "Diarizer":
+        """Open a published CAM++. Raises PathError, ConfigError or WeightsError."""
+        return cls(load_speaker_model(folder), config)
+
+    def __call__(self, waveform: Tensor, segments: Segments, num_speakers: int | None = None) -> list[Turn]:
+        """The turns of a recording in time order.
+
+        Args:
+            waveform: [S] float32 at 16 kHz, full scale 1.
+            segments: where speech is; an end beyond the recording's is moved to it.
+            num_speakers: how many there are; None to find out.
+
+        Raises:
+            DataError: segments that overlap, hold nothing or lie beyond the recording.
+            ConfigError: an impossible number of speakers, or the extra `speakers` is needed and not installed.
+            AudioError: samples that are not finite.
+        """
+        parts = [waveform[first:end] for first, end in _sample_ranges(segments, waveform.numel())]
+        windows = [windows_of(start / 1000, part.numel()) for (start, _), part in zip(segments, parts, strict=True)]
+        flat = [window for of_segment in windows for window in of_segment]
+        check_speakers(len(flat), num_speakers, self.config.clustering)
+        if not flat:
+            return []
+        pieces = [_samples(part, window) for part, inside in zip(parts, windows, strict=True) for window in inside]
+        labels = cluster_speakers(self.embed(pieces), num_speakers, self.config.clustering)
+        return speaker_turns(flat, labels.tolist())
+
+    @torch.inference_mode()
+    def embed(self, waveforms: Sequence[Tensor]) -> np.ndarray:
+        """One embedding for each of some waveforms [S_i], whatever their lengths: [N, D] float32.
+
+        Raises:
+            AudioError: too_short (under 720 samples), not_finite.
+        """
+        embeddings = np.empty((len(waveforms), self._model.embedding_size), dtype=np.float32)
+        for start in range(0, len(waveforms), self.config.batch_size):
+            frames = speaker_fbank(waveforms[start : start + self.config.batch_size])
+            lengths = torch.tensor([len(rows) for rows in frames])
+            batch = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+            embeddings[start : start + len(frames)] = self._model(batch.to(self.device), lengths).cpu().numpy()
+        return embeddings
+
+
+def _sample_ranges(segments: Segments, num_samples: int) -> list[tuple[int, int]]:
+    """First sample and the one after the last of each segment. Raises DataError."""
+    ranges, before = [], 0
+    for start, end in segments:
+        first, stop = start * SAMPLES_PER_MS, min(end * SAMPLES_PER_MS, num_samples)
+        if first < before or stop <= first:
+            raise DataError(
+                f"segment {start} to {end} ms must begin after the one before, before its own end and within the recording of "
+                f"{num_samples / SAMPLES_PER_MS:.0f} ms"
+            )
+        ranges.append((first, stop))
+        before = stop
+    return ranges
+
+
+def _samples(segment: Tensor, window: Window) -> Tensor:
+    """The window's samples, with zeros after those of a shorter segment: [24000]; a view where there are none."""
+    samples = segment[window.first_sample : window.first_sample + window.num_samples]
+    missing = WINDOW_SAMPLES - window.num_samples
+    return F.pad(samples, (0, missing)) if missing else samples

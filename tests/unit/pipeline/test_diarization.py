@@ -1,0 +1,81 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mooer.common.errors import AudioError, ConfigError, DataError
+from mooer.models.speaker import Campplus, CampplusConfig
+from mooer.pipeline.diarization import DiarizationConfig, Diarizer
+from mooer.pipeline.speaker_clustering import ClusteringConfig
+from mooer.pipeline.speaker_turns import Turn
+
+SIZES = {"embedding_size": 24, "growth_rate": 4, "bn_size": 2, "init_channels": 16}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return Campplus(CampplusConfig(**SIZES)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def diarizer(model):
+    return Diarizer(model, DiarizationConfig(batch_size=5))
+
+
+def noise(samples, seed=0):
+    return torch.randn(samples, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+def voice(seconds, rate):
+    """A buzz whose pitch even an untrained network hears."""
+    time = torch.arange(int(16000 * seconds)) / 16000
+    return (torch.sin(2 * torch.pi * rate * time) > 0.9).float() * 0.5 + 0.01 * noise(len(time))
+
+
+def test_a_batch_gives_what_each_gives_alone(diarizer):
+    waveforms = [noise(length, seed) for seed, length in enumerate((24000, 24000, 8000, 720, 30000, 24000, 16001))]
+    together = diarizer.embed(waveforms)
+    alone = np.concatenate([diarizer.embed([waveform]) for waveform in waveforms])
+    np.testing.assert_allclose(together, alone, atol=2e-6)
+
+
+def test_two_voices(diarizer):
+    waveform = torch.cat([voice(4, 90), torch.zeros(16000), voice(3, 310), voice(4, 90)])
+    turns = diarizer(waveform, [(0, 4000), (5000, 12000)], 2)
+    assert [turn.speaker for turn in turns] == [0, 1, 0]
+    assert [(turns[0].start, turns[0].end), turns[1].start, turns[2].end] == [(0, 4000), 5000, 12000]
+    assert abs(turns[1].end - 8000) < 750
+
+
+def test_a_short_segment_and_an_end_after_the_recording_s(diarizer):
+    assert diarizer(noise(8000), [(100, 160), (300, 700)]) == [Turn(100, 160, 0), Turn(300, 500, 0)]
+
+
+@pytest.mark.parametrize("number", [None, 1, 2])
+def test_no_speech(diarizer, number):
+    assert diarizer(noise(8000), [], number) == []
+
+
+@pytest.mark.parametrize("segments", [[(0, 500), (400, 900)], [(300, 300)], [(500, 400)], [(1000, 1500)], [(-10, 400)]])
+def test_segments_that_are_refused(diarizer, segments):
+    with pytest.raises(DataError, match="ms must begin"):
+        diarizer(noise(16000), segments)
+
+
+def test_settings_and_samples_that_are_refused(diarizer, model):
+    with pytest.raises(ConfigError, match="batch_size"):
+        DiarizationConfig(batch_size=0)
+    with pytest.raises(ConfigError, match="number of speakers must be at least 1"):
+        diarizer(noise(16000), [(0, 500)], 0)
+    with pytest.raises(AudioError, match="not finite"):
+        diarizer(noise(16000) * float("nan"), [(0, 500)])
+
+
+def test_the_missing_extra_is_known_before_the_work(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    small = Diarizer(model, DiarizationConfig(clustering=ClusteringConfig(min_windows=2, spectral_below=3)))
+    monkeypatch.setattr(small, "embed", None)
+    with pytest.raises(ConfigError, match=r"mooer\[speakers\]"):
+        small(noise(160_000), [(0, 10_000)])
