@@ -16,6 +16,7 @@ from mooer.models.weights import State, load_state
 
 WEIGHTS_FILE = "model.pt"
 MARKS = ("<unk>", "_", "，", "。", "？", "、")
+FULL_WIDTH = {",": "，", "?": "？"}
 UNKNOWN, NO_MARK, COMMA, PERIOD, QUESTION, PAUSE = range(len(MARKS))
 
 # Keys of a published encoder_conf beside those of SanmEncoderConfig, with the only value that each may have.
@@ -41,7 +42,7 @@ class PunctuationConfig:
     att_unit: int = 256
     """Width of the encoder's output."""
     punc_list: tuple[str, ...] = MARKS
-    """The marks; the order is the published one."""
+    """The marks in the published order; comma and question mark may be of half width."""
     sentence_end_id: int = PERIOD
     """The mark that ends a sentence where none was found."""
     dropout_rate: float = 0.1
@@ -52,7 +53,7 @@ class PunctuationConfig:
     """Weight of each mark in the loss; None for equal ones."""
 
     def __post_init__(self) -> None:
-        if self.punc_list != MARKS:
+        if tuple(FULL_WIDTH.get(mark, mark) for mark in self.punc_list) != MARKS:
             raise ConfigError(f"punc_list must be {' '.join(MARKS)}, found {' '.join(self.punc_list)}")
         if self.sentence_end_id != PERIOD:
             raise ConfigError(f"sentence_end_id must be {PERIOD}, the full stop, found {self.sentence_end_id}")

@@ -50,6 +50,11 @@ def test_whole_folder(folder):
     assert loaded.model.encoder.encoders[0].dropout.rate == 0.2
 
 
+def test_marks_of_half_width_are_the_same(folder):
+    change(folder, "model_conf", punc_list=["<unk>", "_", ",", "。", "?", "、"])
+    assert load_punctuation(folder).model.decoder.out_features == 6
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "tokens.json", "model.pt"])
 def test_a_missing_file(folder, name):
     (folder / name).unlink()
