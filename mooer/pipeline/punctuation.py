@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -60,6 +60,8 @@ class PunctuatorConfig:
     that begins with ASCII, be it the first one."""
 
     def __post_init__(self) -> None:
+        if self.style not in get_args(Style):
+            raise ConfigError(f"style is {self.style!r}; allowed: {', '.join(get_args(Style))}")
         if self.block_words < 1:
             raise ConfigError(f"block_words must be at least 1, found {self.block_words}")
         if not self.block_words <= self.comma_words < self.longest_words:

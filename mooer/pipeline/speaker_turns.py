@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from mooer.common.errors import DataError
+from mooer.common.errors import ConfigError, DataError
 from mooer.common.files import atomic_write
 from mooer.common.lengths import SAMPLE_RATE
 
@@ -135,7 +135,12 @@ def speaker_of(turns: Iterable[Turn], start: float, end: float, rule: Rule = "lo
     Args:
         rule: longest: who speaks most in all, the first one of those that speak as long. published: the reference's rule, in
             which a turn must beat twice what the speaker before it had, so that earlier turns win.
+
+    Raises:
+        ConfigError: another rule.
     """
+    if rule not in get_args(Rule):
+        raise ConfigError(f"rule is {rule!r}; allowed: {', '.join(get_args(Rule))}")
     overlaps = [(turn.speaker, max(0.0, min(end, turn.end) - max(start, turn.start))) for turn in turns]
     if rule == "longest":
         spoken = Counter[int]()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mooer.common.errors import DataError
+from mooer.common.errors import ConfigError, DataError
 from mooer.pipeline.speaker_turns import (
     SHIFT_SAMPLES,
     WINDOW_SAMPLES,
@@ -79,6 +79,11 @@ TURNS = [Turn(0, 1000, 0), Turn(1000, 3000, 1), Turn(3000, 4000, 0), Turn(4500, 
 def test_who_says_a_sentence(start, end, longest, published):
     assert speaker_of(TURNS, start, end) == longest
     assert speaker_of(TURNS, start, end, "published") == published
+
+
+def test_an_unknown_rule():
+    with pytest.raises(ConfigError, match="allowed: longest, published"):
+        speaker_of(TURNS, 0, 900, "most")
 
 
 def test_rttm(tmp_path):
