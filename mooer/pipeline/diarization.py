@@ -29,7 +29,7 @@ class DiarizationConfig:
 
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     """How windows are grouped."""
-    batch_size: int = 16
+    batch_size: int = 8
     """Windows embedded together; it changes nothing in the result."""
     device: str = "auto"
     """auto, cpu, cuda or musa."""
