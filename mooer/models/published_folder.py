@@ -4,10 +4,8 @@ Of config.yaml only the sections of the model are read; those for its training s
 """
 
 import json
-from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -19,9 +17,12 @@ from mooer.models.weights import State, read_state
 
 T = TypeVar("T")
 
-NONE_RENAMED: Mapping[str, str] = MappingProxyType({})
 CONFIG_FILE = "config.yaml"
 TOKENS_FILE = "tokens.json"
+
+# Keys of a file that fine-tuning wrote, under which its tensors lie, and what it put before their names.
+_CONTAINERS = ("state_dict", "model_state_dict", "model")
+_WRAPPER = "module."
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,8 @@ class PublishedFolder:
     settings: dict[str, Any]
     """What config.yaml says."""
 
-    def section(self, name: str, cls: type[T], renamed: Mapping[str, str] = NONE_RENAMED, unused: Set[str] = frozenset()) -> T:
+    def section(self, name: str, cls: type[T]) -> T:
         """The section `name` as the dataclass `cls`, every key checked; an absent section holds the defaults.
-
-        Args:
-            renamed: published name of a key -> ours.
-            unused: keys that are known and change nothing in what the model computes.
 
         Raises:
             ConfigError: an unknown key or a wrong value.
@@ -46,7 +43,7 @@ class PublishedFolder:
         raw = self.settings.get(name, {})
         if not isinstance(raw, dict):
             raise ConfigError(f"{where} must be a section of keys, found {raw!r}")
-        return from_dict(cls, {renamed.get(key, key): value for key, value in raw.items() if key not in unused}, where)
+        return from_dict(cls, raw, where)
 
     def require(self, name: str, wanted: str) -> None:
         """Refuse a folder whose key `name` says anything but `wanted`. Raises ConfigError."""
@@ -56,7 +53,8 @@ class PublishedFolder:
 
     def weights(self, file_name: str) -> State:
         """The tensors of the file `file_name`. Raises PathError or WeightsError."""
-        return read_state(self.path / file_name, "weights")
+        state = read_state(self.path / file_name, "weights", containers=_CONTAINERS)
+        return {name.removeprefix(_WRAPPER): tensor for name, tensor in state.items()}
 
     def tokens(self) -> tuple[str, ...]:
         """The entries of tokens.json; the place of each is its id. Raises PathError or ConfigError."""

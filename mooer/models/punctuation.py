@@ -5,6 +5,7 @@ Shapes: B batch, L words, D width.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +20,45 @@ MARKS = ("<unk>", "_", "，", "。", "？", "、")
 FULL_WIDTH = {",": "，", "?": "？"}
 UNKNOWN, NO_MARK, COMMA, PERIOD, QUESTION, PAUSE = range(len(MARKS))
 
-# Keys of a published encoder_conf beside those of SanmEncoderConfig, with the only value that each may have.
-_FIXED_ENCODER_KEYS = {
-    "input_layer": "pe",
-    "pos_enc_class": "SinusoidalPositionEncoder",
-    "selfattention_layer_type": "sanm",
-    "normalize_before": True,
-    "sanm_shfit": 0,
-}
-# Those that only training knows.
-_TRAINING_KEYS = frozenset({"positional_dropout_rate", "attention_dropout_rate", "padding_idx"})
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSection:
+    """The section `encoder_conf`. Fields without a description have one value only, or concern training alone."""
+
+    input_size: int
+    """Width of a word's embedding."""
+    output_size: int
+    """Width of every block's output."""
+    attention_heads: int
+    """Heads of the self-attention; must divide output_size. Not visible in the weights."""
+    linear_units: int
+    """Hidden width of the feed-forward parts."""
+    num_blocks: int
+    """Blocks in all."""
+    kernel_size: int = 11
+    """Words that the memory spans."""
+    dropout_rate: float = 0.1
+    sanm_shfit: Literal[0] = 0
+    """Spelt so in the published files: how far the memory's kernel is off its centre."""
+    input_layer: Literal["pe"] = "pe"
+    pos_enc_class: Literal["SinusoidalPositionEncoder"] = "SinusoidalPositionEncoder"
+    normalize_before: Literal[True] = True
+    selfattention_layer_type: Literal["sanm"] = "sanm"
+    positional_dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
+    padding_idx: int = 0
+
+    def sizes(self) -> SanmEncoderConfig:
+        """As the encoder of ours has them. Raises ConfigError for impossible ones."""
+        return SanmEncoderConfig(
+            input_size=self.input_size,
+            output_size=self.output_size,
+            attention_heads=self.attention_heads,
+            linear_units=self.linear_units,
+            num_blocks=self.num_blocks,
+            kernel_size=self.kernel_size,
+            dropout=self.dropout_rate,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,19 +155,9 @@ def _build_from(opened: PublishedFolder, vocab_size: int, state: State) -> CtTra
     if config.vocab_size not in (None, vocab_size):
         raise ConfigError(f"{opened.path}: vocab_size is {config.vocab_size}, but there are {vocab_size} tokens")
     with torch.device("meta"):
-        model = build_punctuation(config, encoder_section(opened), vocab_size)
+        model = build_punctuation(config, opened.section("encoder_conf", EncoderSection).sizes(), vocab_size)
     load_state(model, state, str(opened.path / WEIGHTS_FILE), assign=True)
     return model
-
-
-def encoder_section(opened: PublishedFolder) -> SanmEncoderConfig:
-    """The section encoder_conf. Raises ConfigError for an encoder that is none of ours."""
-    found = opened.settings.get("encoder_conf") or {}
-    for key, value in _FIXED_ENCODER_KEYS.items():
-        if found.get(key, value) != value:
-            raise ConfigError(f"{opened.path}: encoder_conf has {key} {found[key]!r}; only {value!r} is supported")
-    unused = _TRAINING_KEYS | frozenset(_FIXED_ENCODER_KEYS)
-    return opened.section("encoder_conf", SanmEncoderConfig, {"dropout_rate": "dropout"}, unused)
 
 
 def build_punctuation(config: PunctuationConfig, encoder: SanmEncoderConfig, vocab_size: int) -> CtTransformer:

@@ -55,6 +55,13 @@ def test_marks_of_half_width_are_the_same(folder):
     assert load_punctuation(folder).model.decoder.out_features == 6
 
 
+@pytest.mark.parametrize("container", ["state_dict", "model_state_dict", "model"])
+def test_a_file_that_fine_tuning_wrote(folder, container):
+    state = torch.load(folder / "model.pt", weights_only=True)
+    torch.save({container: {f"module.{name}": tensor for name, tensor in state.items()}, "epoch": 3}, folder / "model.pt")
+    assert torch.equal(load_punctuation(folder).model.embed.weight, state["embed.weight"])
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "tokens.json", "model.pt"])
 def test_a_missing_file(folder, name):
     (folder / name).unlink()
@@ -70,8 +77,8 @@ def test_a_missing_file(folder, name):
         ("model_conf", {"punc_list": ["_", "."]}, "punc_list"),
         ("model_conf", {"sentence_end_id": 2}, "sentence_end_id"),
         ("model_conf", {"vocab_size": 7}, "vocab_size is 7"),
-        ("encoder_conf", {"sanm_shfit": 5}, "sanm_shfit 5"),
-        ("encoder_conf", {"input_layer": "linear"}, "input_layer 'linear'"),
+        ("encoder_conf", {"sanm_shfit": 5}, "sanm_shfit is 5"),
+        ("encoder_conf", {"input_layer": "linear"}, "input_layer is 'linear'"),
         ("encoder_conf", {"blocks": 5}, "unknown key 'blocks'"),
         ("tokenizer_conf", {"unk_symbol": "<none>"}, "<none>"),
         ("encoder", {}, "encoder None"),
@@ -104,6 +111,14 @@ def test_damaged_files(folder, name, text, error):
 def test_a_section_that_is_none(folder):
     change(folder, "model_conf")
     with pytest.raises(ConfigError, match="model_conf must be a section"):
+        load_punctuation(folder)
+
+
+def test_the_number_of_heads_is_never_guessed(folder):
+    config = json.loads(json.dumps(CONFIG))
+    del config["encoder_conf"]["attention_heads"]
+    (folder / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ConfigError, match="'attention_heads' is missing"):
         load_punctuation(folder)
 
 

@@ -57,6 +57,8 @@ def test_a_short_turn_goes_to_the_nearer_neighbour():
     times = windows((0.0, 2.0), (2.3, 2.9), (3.0, 5.0))
     assert speaker_turns(times, [5, 7, 9]) == [Turn(0, 2000, 0), Turn(2300, 2900, 2), Turn(3000, 5000, 2)]
     assert speaker_turns(windows((0.0, 0.5), (0.6, 5.0)), [1, 0]) == [Turn(0, 500, 1), Turn(600, 5000, 1)]
+    just_long_enough = windows((0.0, 2.0), (2.3, 3.01), (3.1, 5.0))
+    assert [turn.speaker for turn in speaker_turns(just_long_enough, [5, 7, 9])] == [0, 1, 2]
     assert speaker_turns(windows((0.0, 0.5)), [4]) == [Turn(0, 500, 0)]
     assert speaker_turns([], []) == []
 
