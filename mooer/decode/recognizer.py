@@ -35,7 +35,7 @@ from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.models.builders import check_frontend
 from mooer.models.model_dir import FINAL_DIR, PACKAGED, RECORD_FILE, LoadedModel, PartPaths, find_model_dir, is_model_dir
-from mooer.models.paraformer_dir import TOKENS_FILE
+from mooer.models.published_folder import TOKENS_FILE
 from mooer.models.released import open_model
 from mooer.models.weights import checksums
 from mooer.text.pieces import read_token_list

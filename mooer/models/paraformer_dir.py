@@ -15,17 +15,13 @@ from mooer.common.errors import ConfigError, WeightsError
 from mooer.common.files import require_file
 from mooer.models.cif import CifPredictor, TokenTimes
 from mooer.models.paraformer import Paraformer, ParaformerDecoder
+from mooer.models.published_folder import CONFIG_FILE, TOKENS_FILE, read_published_weights
 from mooer.models.sanm_encoder import SanmEncoder, SanmEncoderConfig
-from mooer.models.weights import State, load_state, read_state
+from mooer.models.weights import State, load_state
 
-CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.pt"
-TOKENS_FILE = "tokens.json"
 CMVN_FILE = "am.mvn"
 
-# Keys of a checkpoint that fine-tuning wrote, under which its tensors lie, and what it put before their names.
-_CONTAINERS = ("state_dict", "model_state_dict", "model")
-_WRAPPER = "module."
 # The second predictor's tensors stand among the first one's there, and in a module of their own here.
 _TIME_PARTS = ("upsample_cnn.", "blstm.", "cif_output2.")
 _VOCABULARY = "decoder.output_layer.weight"
@@ -219,7 +215,7 @@ def load_paraformer(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[P
     for name in (TOKENS_FILE, CMVN_FILE):
         require_file(folder / name, "Paraformer's file")
     path = folder / WEIGHTS_FILE
-    state = module_names(read_state(path, "Paraformer checkpoint", containers=_CONTAINERS))
+    state = module_names(read_published_weights(path))
     if _VOCABULARY not in state or state[_VOCABULARY].dim() != 2:
         raise WeightsError(f"{path} is no Paraformer: it has no matrix {_VOCABULARY}, but {', '.join(sorted(state)[:3])} ...")
     with torch.device("meta"):
@@ -253,7 +249,7 @@ def build_paraformer(config: ParaformerConfig, vocab_size: int) -> Paraformer:
 
 def module_names(state: State) -> State:
     """The tensors of a published checkpoint under the names that they have in `Paraformer`."""
-    return {_module_name(name.removeprefix(_WRAPPER)): tensor for name, tensor in state.items()}
+    return {_module_name(name): tensor for name, tensor in state.items()}
 
 
 def _module_name(name: str) -> str:

@@ -53,8 +53,7 @@ class PublishedFolder:
 
     def weights(self, file_name: str) -> State:
         """The tensors of the file `file_name`. Raises PathError or WeightsError."""
-        state = read_state(self.path / file_name, "weights", containers=_CONTAINERS)
-        return {name.removeprefix(_WRAPPER): tensor for name, tensor in state.items()}
+        return read_published_weights(self.path / file_name)
 
     def tokens(self) -> tuple[str, ...]:
         """The entries of tokens.json; the place of each is its id. Raises PathError or ConfigError."""
@@ -66,6 +65,12 @@ class PublishedFolder:
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise ConfigError(f"{path} must hold a list of strings")
         return tuple(tokens)
+
+
+def read_published_weights(path: Path) -> State:
+    """The tensors of a published file, or of one that fine-tuning wrote. Raises PathError or WeightsError."""
+    state = read_state(path, "weights", containers=_CONTAINERS)
+    return {name.removeprefix(_WRAPPER): tensor for name, tensor in state.items()}
 
 
 def open_published_folder(folder: str | Path, model: str) -> PublishedFolder:
