@@ -152,6 +152,20 @@ def test_a_dynamic_segment_needs_less_silence_the_longer_it_is():
     assert found == [(0, 16660), (17740, 19000)]
 
 
+def test_where_the_dynamic_mode_looks_at_the_length():
+    """At frame 2996, as 30 s of samples give 2998 frames, of which two wait for what is stacked with them."""
+    options = SpeechOptions(silence_mode="dynamic", dynamic_interval_ms=30000)
+    looked_at, end_silence, widening = 2996, 65, 11
+    found = segments_of(options, *frames_of([(True, 2901), (False, 1000)]))
+    assert found == [(0, 10 * (looked_at - end_silence + widening + 1))]
+
+
+def test_the_dynamic_length_begins_anew_after_a_cut():
+    options = SpeechOptions(silence_mode="dynamic", dynamic_interval_ms=5000, max_single_segment_time=12000)
+    found = segments_of(options, *frames_of([(True, 1600), (False, 120), (True, 100)]))
+    assert found == [(0, 12010), (12010, 18200)]
+
+
 @pytest.mark.parametrize(
     "change",
     [
