@@ -12,13 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mooer.common.errors import ConfigError
-from mooer.models.weights import load_state, read_state
+from mooer.models.published_folder import read_published_weights
+from mooer.models.weights import load_state
 
 # Rows of a matrix product are padded to this multiple: each goes through the same instructions then, however long its piece is.
 ROW_MULTIPLE = 16
-# Keys of a checkpoint that fine-tuning wrote, under which its tensors lie, and what it put before their names.
-_CONTAINERS = ("state_dict", "model_state_dict", "model")
-_WRAPPER = "module."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +161,7 @@ def load_fsmn_vad(config: FsmnConfig, path: str | Path, silence_ids: Sequence[in
         WeightsError: an unreadable or unsafe file, or tensors that do not have the names and shapes of `config`.
         ConfigError: silence classes that the network does not have.
     """
-    found = read_state(path, "VAD weights", containers=_CONTAINERS)
-    state = {name.removeprefix(_WRAPPER): tensor.float() for name, tensor in found.items()}
+    state = {name: tensor.float() for name, tensor in read_published_weights(Path(path)).items()}
     with torch.device("meta"):
         model = FsmnVad(config, silence_ids)
     load_state(model, state, f"VAD weights {path}", assign=True)

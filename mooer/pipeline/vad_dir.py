@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mooer.common.config import load_yaml
 from mooer.common.errors import ConfigError
-from mooer.common.files import require_dir
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
+from mooer.models.published_folder import open_published_folder
 from mooer.models.vad import FsmnConfig, load_fsmn_vad
 from mooer.pipeline.speech_segments import SpeechOptions
 from mooer.pipeline.voice_activity import VoiceActivityDetector
 
-CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.pt"
 CMVN_FILE = "am.mvn"
 
@@ -71,29 +69,6 @@ class FrontendSection:
     """Where it lay on the machine of those who trained it; am.mvn is read."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class VadConfig:
-    """config.yaml of a published directory. Fields without a description concern training alone."""
-
-    model: Literal["FsmnVADStreaming"]
-    model_conf: ModelSection
-    encoder: Literal["FSMN"]
-    encoder_conf: FsmnConfig
-    frontend: Literal["WavFrontendOnline"]
-    frontend_conf: FrontendSection
-    tokenizer: Any = None
-    tokenizer_conf: Any = None
-    specaug: Any = None
-    specaug_conf: Any = None
-    train_conf: Any = None
-    optim: Any = None
-    optim_conf: Any = None
-    scheduler: Any = None
-    scheduler_conf: Any = None
-    dataset: Any = None
-    dataset_conf: Any = None
-
-
 def read_detector(folder: str | Path) -> VoiceActivityDetector:
     """The detector of a published directory, with the model's own options.
 
@@ -102,9 +77,10 @@ def read_detector(folder: str | Path) -> VoiceActivityDetector:
         ConfigError: a config.yaml of another model, with unknown keys, or with values that are not supported.
         WeightsError, DataError: damaged files, or such as do not fit config.yaml.
     """
-    folder = require_dir(folder, "VAD directory")
-    config = load_yaml(folder / CONFIG_FILE, VadConfig)
-    section = config.frontend_conf
-    frontend = FrontendConfig(num_mel_bins=section.n_mels, lfr_m=section.lfr_m, lfr_n=section.lfr_n)
-    model = load_fsmn_vad(config.encoder_conf, folder / WEIGHTS_FILE, config.model_conf.sil_pdf_ids)
-    return VoiceActivityDetector(Frontend(frontend, read_cmvn(folder / CMVN_FILE)), model, config.model_conf.options())
+    opened = open_published_folder(folder, "FsmnVADStreaming")
+    opened.require("encoder", "FSMN")
+    opened.require("frontend", "WavFrontendOnline")
+    settings, sound = opened.section("model_conf", ModelSection), opened.section("frontend_conf", FrontendSection)
+    frontend = FrontendConfig(num_mel_bins=sound.n_mels, lfr_m=sound.lfr_m, lfr_n=sound.lfr_n)
+    model = load_fsmn_vad(opened.section("encoder_conf", FsmnConfig), opened.path / WEIGHTS_FILE, settings.sil_pdf_ids)
+    return VoiceActivityDetector(Frontend(frontend, read_cmvn(opened.path / CMVN_FILE)), model, settings.options())

@@ -201,8 +201,9 @@ def test_a_published_folder(tmp_path, detector):
 
 
 FAULTS = {
-    "model is 'Paraformer'": {"model": "Paraformer"},
-    "unknown key 'punctuation'": {"punctuation": 1},
+    "model 'Paraformer'; here it must be 'FsmnVADStreaming'": {"model": "Paraformer"},
+    "encoder 'SANMEncoder'; here it must be 'FSMN'": {"encoder": "SANMEncoder"},
+    "frontend None; here it must be 'WavFrontendOnline'": {"frontend": None},
     "encoder_conf: unknown key 'depth'": {"encoder_conf": {"depth": 3}},
     "encoder_conf: rorder is 2": {"encoder_conf": {"rorder": 2}},
     "model_conf: unknown key 'max_end_silence' (did you mean 'max_end_silence_time'?)": {
@@ -246,7 +247,7 @@ def test_a_file_that_is_missing(tmp_path, name):
     (folder / name).unlink()
     with pytest.raises(PathError, match=re.escape(name)):
         read_detector(folder)
-    with pytest.raises(PathError, match="VAD directory"):
+    with pytest.raises(PathError, match="model folder"):
         read_detector(tmp_path / "other")
 
 
