@@ -1,7 +1,6 @@
 """Data directories of connected digits: wav.scp, text (English words), text.zh (Chinese digits), utt2spk and the waveforms."""
 
 import functools
-import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,9 @@ from digit_strings import StringConfig, make_string
 from tqdm import tqdm
 
 from mooer.data.lists import write_table
+from mooer.data.parallel import chunks, map_in_order
+
+STRINGS_A_TASK = 100
 
 _voices: dict = {}
 
@@ -23,14 +25,17 @@ def write_directory(
     Raises:
         DataError: see `load_voices`.
     """
-    _load(recordings)  # here too, so that an error is raised here
+    _load(recordings)
     (folder / "wav").mkdir(parents=True, exist_ok=True)
     for path in (folder / "wav").glob("*.wav"):
         path.unlink()
     names = [f"{folder.name}_{number:05d}" for number in range(count)]
-    make = functools.partial(_make, folder, config, seed)
-    with multiprocessing.Pool(num_workers, _load, (recordings,)) as pool:
-        made = list(tqdm(pool.imap(make, names, chunksize=16), total=count, desc=folder.name, unit="string", disable=None))
+    make = functools.partial(_make_some, recordings, folder, config, seed)
+    made = []
+    with tqdm(total=count, desc=folder.name, unit="string", disable=None) as progress:
+        for part in map_in_order(make, chunks(names, STRINGS_A_TASK), num_workers):
+            made += part
+            progress.update(len(part))
     for table in made[0]:
         write_table(folder / table, {name: values[table] for name, values in zip(names, made, strict=True)})
 
@@ -38,6 +43,15 @@ def write_directory(
 def _load(recordings: Sequence[Recording]) -> None:
     _voices.clear()
     _voices.update(load_voices(recordings))
+
+
+def _make_some(
+    recordings: Sequence[Recording], folder: Path, config: StringConfig, seed: int, names: Sequence[str]
+) -> list[dict[str, str]]:
+    """`_make` of each name; a process that did not inherit the recordings loads them first."""
+    if not _voices:
+        _load(recordings)
+    return [_make(folder, config, seed, name) for name in names]
 
 
 def _make(folder: Path, config: StringConfig, seed: int, name: str) -> dict[str, str]:

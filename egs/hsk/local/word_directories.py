@@ -1,7 +1,6 @@
 """Data directories of spoken words: wav.scp, text (toned pinyin) and text.zh."""
 
 import functools
-import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from word_strings import StringConfig, make_string, plan_strings
 
 from mooer.common.lengths import SAMPLE_RATE
 from mooer.data.lists import write_table
+from mooer.data.parallel import map_in_order
 
 
 def write_words(folder: Path, recordings: Sequence[Recording]) -> None:
@@ -31,9 +31,8 @@ def write_strings(folder: Path, recordings: Sequence[Recording], config: StringC
         path.unlink()
     strings = {f"{folder.name}_{number:05d}": words for number, words in enumerate(plan_strings(recordings, config, seed))}
     make = functools.partial(_make, folder, config, seed)
-    with multiprocessing.Pool(num_workers) as pool:
-        made = pool.imap(make, strings.items(), chunksize=64)
-        paths = dict(tqdm(made, total=len(strings), desc=folder.name, unit="string", disable=None))
+    made = map_in_order(make, list(strings.items()), num_workers)
+    paths = dict(tqdm(made, total=len(strings), desc=folder.name, unit="string", disable=None))
     _write_tables(folder, paths, strings)
 
 
