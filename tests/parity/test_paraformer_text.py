@@ -1,4 +1,4 @@
-"""Times of tokens and the joining of pieces against the reference's."""
+"""Times of tokens, the joining of pieces and the cutting of sentences against the reference's."""
 
 import json
 
@@ -6,7 +6,9 @@ import pytest
 
 from mooer.decode.firing import milliseconds, token_spans
 from mooer.text.pieces import join_pieces, join_words
+from mooer.text.sentences import split_sentences
 
+MARKS = ("", "", "，", "。", "？", "、")  # by the punctuation model's labels
 SPECIAL = ("<s>", "</s>", "<unk>")
 
 
@@ -58,3 +60,31 @@ def test_times_of_joined_pieces(golden_paraformer):
             shifted.append(case["tokens"])
             assert len(case["timestamps"]) < len(case["words_ts"]) == len(got)
     assert shifted == [["，", "你"]]
+
+
+def test_sentences(golden_paraformer):
+    """The reference puts a space before a sentence that begins with a word in letters; here there is none."""
+    cases = json.loads((golden_paraformer / "timestamp_cases.json").read_text(encoding="utf-8"))["timestamp_sentence"]
+    compared = 0
+    for case in cases:
+        words, times = case["text"].split(), case["timestamp"]
+        if not len(words) == len(case["punc"]) == len(times) or max(case["punc"]) == 1:
+            continue
+        compared += 1
+        marks = [MARKS[label] for label in case["punc"]]
+        got = split_sentences(words, marks, half_width=case["fn"] == "timestamp_sentence_en")
+        assert [item.text for item in got] == [item["text"].lstrip() for item in case["out"]]
+        assert [times[item.first : item.last + 1] for item in got] == [item["timestamp"] for item in case["out"]]
+        assert [times[item.first][0] for item in got] == [item["start"] for item in case["out"]]
+    assert compared == 6
+
+
+def test_sentences_where_the_reference_loses_words(golden_paraformer):
+    """It drops words after the last mark, and pairs words with another's marks where their numbers differ."""
+    cases = json.loads((golden_paraformer / "timestamp_cases.json").read_text(encoding="utf-8"))["timestamp_sentence"]
+    (unmarked,) = [case for case in cases if case["punc"] == [1, 1, 1, 1] and case["fn"] == "timestamp_sentence"]
+    assert unmarked["out"] == []
+    assert [item.text for item in split_sentences(unmarked["text"].split(), [""] * 4)] == ["你好世界"]
+    (short,) = [case for case in cases if case["punc"] == [1, 2, 1] and case["fn"] == "timestamp_sentence"]
+    with pytest.raises(ValueError, match="4 words have 3 marks"):
+        split_sentences(short["text"].split(), [MARKS[label] for label in short["punc"]])
