@@ -100,7 +100,7 @@ def _recognizer(model: "torch.nn.Module", config: "RunConfig", task: "TaskConfig
     """A greedy recognizer with the model as it is in memory."""
     from mooer.decode.recognizer import DecodeConfig, Recognizer
     from mooer.models.model_dir import LoadedModel
-    from mooer.train.export import tokenizer_dir
+    from mooer.train.families.speech import tokenizer_dir
 
     loaded = LoadedModel(
         model=model,

@@ -133,6 +133,8 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in arguments:
         return None
     choices = [argument for argument in arguments if argument is not type(None)]
+    if len(choices) > 1 and all(map(dataclasses.is_dataclass, choices)):
+        return _convert_tagged(choices, value, where)
     error = None
     for choice in choices:
         try:
@@ -140,6 +142,17 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
         except ConfigError as caught:
             error = error or caught
     raise error if error else ConfigError(f"{where} may not be {value!r}")
+
+
+def _convert_tagged(choices: list[type], value: Any, where: str) -> Any:
+    """The dataclass that the value of the first field tells, a Literal in each of them; without a value, the first one."""
+    tag = dataclasses.fields(choices[0])[0].name
+    if not isinstance(value, dict) or tag not in value:
+        return _convert(choices[0], value, where)
+    allowed = {name: choice for choice in choices for name in typing.get_args(typing.get_type_hints(choice)[tag])}
+    if value[tag] not in allowed:
+        raise ConfigError(f"{where}: {tag} is {value[tag]!r}; allowed: {', '.join(map(repr, allowed))}")
+    return _convert(allowed[value[tag]], value, where)
 
 
 def _convert_sequence(origin: type, arguments: tuple[Any, ...], value: Any, where: str) -> Any:

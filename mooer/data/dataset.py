@@ -7,7 +7,7 @@ neither on the number of workers nor on that of the ranks, and going on in the m
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
@@ -15,19 +15,15 @@ from torch.utils.data import DataLoader, Sampler
 from mooer.common.config import load_yaml
 from mooer.common.errors import ConfigError, DataError
 from mooer.common.log import get_logger
-from mooer.data.batch import CtcBatch, SpeechLlmBatch
 from mooer.data.columns import ColumnCounts
 from mooer.data.config import AugmentConfig, DataConfig, TaskConfig
 from mooer.data.index import UtteranceIndex
 from mooer.data.mixture import FRAMES_AN_HOUR, Mixture, MixtureConfig, SourceConfig
 from mooer.data.sampler import BatchRules, EpochPlan, Sizes, plan_epoch
 from mooer.data.survey import survey
-from mooer.data.tasks import FAMILIES, CtcSamples, SpeechLlmSamples
+from mooer.data.tasks import Samples, SpeechLlmSamples
 from mooer.data.utterance import Problem
 from mooer.data.worker import BatchDataset, begin_worker
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["AugmentConfig", "DataConfig", "Loader", "TaskConfig", "build_loader"]
 
@@ -39,34 +35,26 @@ log = get_logger(__name__)
 def build_loader(
     config: DataConfig,
     split: str,
-    family: str,
-    tokenizer: "PreTrainedTokenizerBase",
+    samples: Samples,
     rank: int = 0,
     world_size: int = 1,
-    downsample_rate: int = 2,
 ) -> "Loader":
     """The loader of a rank.
 
     Args:
         split: `train` (shuffled, augmented, with limits of length) or `dev` (neither; every epoch alike).
-        family: `speech_llm` (SpeechLlmBatch) or `ctc` (CtcBatch).
-        downsample_rate: encoder frames that the adapter makes one embedding of; CTC does not use it.
+        samples: what is made of the utterances; `SpeechLlmSamples.of(config, ...)` and its like.
 
     Raises:
-        ConfigError: an unknown split or family, no list for the split, a mixture that asks for more than there is.
+        ConfigError: an unknown split, no list for the split, a mixture that asks for more than there is.
         PathError, DataError: what `iterate_data_list` raises; DataError too if no utterance can be used.
     """
-    if split not in SPLITS or family not in FAMILIES:
-        raise ConfigError(f"split {split!r} of family {family!r}: allowed are {', '.join(SPLITS)} of {', '.join(FAMILIES)}")
+    if split not in SPLITS:
+        raise ConfigError(f"split {split!r} is unknown; allowed: {', '.join(SPLITS)}")
     training = split == "train"
-    if family == "ctc":
+    if not isinstance(samples, SpeechLlmSamples):
         _refuse_columns(config)
     sources = train_sources(config) if training else dev_sources(config)
-    frames = config.frontend.encoder_frames
-    if family == "speech_llm":
-        samples = SpeechLlmSamples(tokenizer, downsample_rate, config.packing, frames)
-    else:
-        samples = CtcSamples(tokenizer, frames)
     found = survey([source.list for source in sources], config, limit_lengths=training)
     index = found.index
     mixture = Mixture(sources, found.sizes, index.num_frames, config.seed)
@@ -100,15 +88,19 @@ def dev_sources(config: DataConfig) -> tuple[SourceConfig, ...]:
     return (SourceConfig(name="dev", list=config.dev_list),)
 
 
+def list_files(config: DataConfig) -> list[str]:
+    """The paths of all lists that are trained and validated on, and of the mixture's file."""
+    sources = train_sources(config) + (() if config.dev_list is None else dev_sources(config))
+    return [source.list for source in sources] + ([] if config.mixture is None else [config.mixture])
+
+
 def _counts_columns(config: DataConfig) -> bool:
     return config.max_batch_tokens is not None or config.num_token_buckets > 1
 
 
 def _refuse_columns(config: DataConfig) -> None:
     if _counts_columns(config) or config.packing:
-        raise ConfigError(
-            "max_batch_tokens, num_token_buckets and packing are of an LLM's columns; a model of family ctc has none"
-        )
+        raise ConfigError("max_batch_tokens, num_token_buckets and packing are of an LLM's columns; this model has no LLM")
 
 
 class EpochPlanner:
@@ -188,11 +180,11 @@ class Loader:
         """Hours of audio of an epoch for all ranks together."""
         return self._planner.hours(epoch)
 
-    def epoch(self, epoch: int, done: int = 0) -> Iterator[SpeechLlmBatch | CtcBatch | None]:
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[Any]:
         """This rank's share of the batches of an epoch after the first `done` of all ranks together, which are not loaded.
 
-        A None is a step all the same: nothing of that batch could be loaded, or there are fewer batches left than ranks. Only
-        one iteration may be under way at a time.
+        A batch is what `Samples.collate` makes. A None is a step all the same: nothing of that batch could be loaded, or
+        there are fewer batches left than ranks. Only one iteration may be under way at a time.
 
         Raises:
             DataError: not one utterance of the whole epoch could be loaded (noticed in a single process only).

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
@@ -18,15 +18,13 @@ from mooer.data.batch import (
     collate_packed,
     collate_speech_llm,
 )
-from mooer.data.config import TaskConfig
+from mooer.data.config import DataConfig, TaskConfig
 from mooer.data.utterance import Utterance
 from mooer.text.prompts import chat_prompt
 from mooer.text.tokenizer import encode_ctc_targets, encode_prompt_and_answers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-FAMILIES = ("speech_llm", "ctc")
 
 
 def possible_tasks(tasks: Sequence[TaskConfig], labels: Mapping[str, str]) -> list[TaskConfig] | str:
@@ -68,6 +66,16 @@ class Item:
     """[T, D]."""
 
 
+class Samples(Protocol):
+    """What a kind of model is given to learn from: a sample of each utterance, a batch of samples."""
+
+    def make(self, items: Sequence[Item]) -> list[Any]:
+        """The sample of each item, or, as a string, the reason why it cannot be used."""
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Their batch (at least one): a frozen dataclass of `ids`, tensors and a method `to(device)`."""
+
+
 class SpeechLlmSamples:
     """Makes the samples and batches of a speech LLM.
 
@@ -89,6 +97,11 @@ class SpeechLlmSamples:
         self._packing = packing
         self._encoder_frames = encoder_frames
         self._prompts: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, config: DataConfig, tokenizer: "PreTrainedTokenizerBase", downsample_rate: int = 2) -> "SpeechLlmSamples":
+        """Those that the `data` section of a training file asks for."""
+        return cls(tokenizer, downsample_rate, config.packing, config.frontend.encoder_frames)
 
     def make(self, items: Sequence[Item]) -> list[SpeechLlmSample | str]:
         """The sample of each item, or the reason why it cannot be used."""
@@ -139,6 +152,11 @@ class CtcSamples:
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", encoder_frames: Callable[[int], int] = int) -> None:
         self._tokenizer = tokenizer
         self._encoder_frames = encoder_frames
+
+    @classmethod
+    def of(cls, config: DataConfig, tokenizer: "PreTrainedTokenizerBase") -> "CtcSamples":
+        """Those that the `data` section of a training file asks for."""
+        return cls(tokenizer, config.frontend.encoder_frames)
 
     def make(self, items: Sequence[Item]) -> list[CtcSample | str]:
         """The sample of each item, or the reason why it cannot be used."""

@@ -3,17 +3,17 @@
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mooer.data.augment import Augmenter
-from mooer.data.batch import CtcBatch, SpeechLlmBatch
 from mooer.data.config import DataConfig
 from mooer.data.index import UtteranceIndex
 from mooer.data.mixture import occasion_of
 from mooer.data.reader import FrameReader
-from mooer.data.tasks import CtcSamples, Item, SpeechLlmSamples, draw_task
+from mooer.data.tasks import Item, Samples, draw_task
 from mooer.data.utterance import Problem, Utterance
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend
@@ -32,7 +32,7 @@ def begin_worker(_number: int) -> None:
 class LoadedBatch:
     """A batch, None if nothing of it could be loaded, and what could not."""
 
-    batch: SpeechLlmBatch | CtcBatch | None
+    batch: Any
     problems: list[Problem]
 
 
@@ -42,9 +42,7 @@ class BatchDataset(Dataset):
     What an entry is says `mooer.data.mixture`; without a mixture it is the position in the index.
     """
 
-    def __init__(
-        self, config: DataConfig, index: UtteranceIndex, samples: SpeechLlmSamples | CtcSamples, augment: bool
-    ) -> None:
+    def __init__(self, config: DataConfig, index: UtteranceIndex, samples: Samples, augment: bool) -> None:
         self._config, self._index, self._samples = config, index, samples
         self._augmenter = Augmenter(config.augment, config.seed, config.frontend.num_mel_bins) if augment else None
         cmvn = None if config.cmvn_path is None else read_cmvn(config.cmvn_path)

@@ -17,9 +17,10 @@ from mooer.data.dataset import Loader
 from mooer.train.checkpoint import CheckpointFolder, Layout, Progress
 from mooer.train.config import TrainingConfig
 from mooer.train.engine import Engine
+from mooer.train.families.base import Batch
 from mooer.train.monitor import Monitor
 from mooer.train.optim import learning_rate_share
-from mooer.train.step import Batch, Stepper, problems_of_all_ranks
+from mooer.train.step import Stepper, problems_of_all_ranks
 
 ErrorRate = Callable[[nn.Module], float]
 

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from mooer.data.dataset import build_loader
-from mooer.models.builders import build_model, check_frontend
-from mooer.text.tokenizer import load_tokenizer
 from mooer.train.config import RunConfig, TrainingConfig
-from mooer.train.export import tokenizer_dir
+from mooer.train.families.choice import family_of
 
 STAGES = (0, 1, 2, 3)
 RANKS = (1, 2, 4, 8, 16, 64)
@@ -35,12 +32,9 @@ def plan_run(config: RunConfig, ranks: int) -> str:
     Raises:
         PathError, ConfigError, WeightsError, DataError: what training would raise for the same configuration.
     """
-    tokenizer = load_tokenizer(tokenizer_dir(config.model))
-    model = build_model(config.model, len(tokenizer), outline=True)
-    check_frontend(model.encoder, config.data.frontend)
-    parts = part_sizes(model)
-    rate = config.model.adapter.downsample_rate
-    loader = build_loader(config.data, "train", config.model.family, tokenizer, downsample_rate=rate)
+    family = family_of(config)
+    parts = part_sizes(family.build_model(outline=True))
+    loader = family.loader("train")
     sections = (
         _parameter_table(parts),
         _memory_table(parts, config.training, sorted({*RANKS, ranks})),

@@ -9,9 +9,8 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -21,23 +20,20 @@ from mooer.common.errors import ConfigError, PathError, TrainingError
 from mooer.common.files import atomic_write, require_file, sha256
 from mooer.common.log import get_logger
 from mooer.common.seed import seed_everything
-from mooer.data.dataset import Loader, build_loader, dev_sources, train_sources
-from mooer.models.builders import ModelConfig, build_model, check_frontend
+from mooer.data.dataset import Loader
 from mooer.models.checkpointing import checkpoint_blocks
 from mooer.models.encoder_cache import EncoderCache
 from mooer.models.weights import checksums
-from mooer.text.tokenizer import load_tokenizer
 from mooer.train.checkpoint import Checkpoint, CheckpointFolder, Layout, Progress, load_own_state
 from mooer.train.config import RunConfig, TrainingConfig, differences
 from mooer.train.engine import Engine, processes
-from mooer.train.export import export_final, parts_from_files, tokenizer_dir
+from mooer.train.export import export_final
+from mooer.train.families.base import Batch, Family
+from mooer.train.families.choice import family_of
 from mooer.train.loop import ErrorRate, Run, train
 from mooer.train.monitor import Monitor
 from mooer.train.optim import build_optimizer
-from mooer.train.step import Batch, Stepper
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from mooer.train.step import Stepper
 
 CONFIG_FILE = "config.yaml"
 RECORD_FILE = "run.json"
@@ -91,21 +87,20 @@ def check_run_folder(config: RunConfig, output_dir: Path, resume: bool) -> None:
     if changed:
         raise ConfigError(f"the run in {output_dir} cannot be resumed with other values of {', '.join(changed)}")
     lists = json.loads((output_dir / RECORD_FILE).read_text(encoding="utf-8"))["data_lists"]
-    if lists != _list_checksums(config):
+    if lists != _list_checksums(family_of(config)):
         raise ConfigError(f"the data lists are no longer those that the run in {output_dir} began with: {', '.join(lists)}")
 
 
-def _list_checksums(config: RunConfig) -> dict[str, str]:
-    sources = train_sources(config.data) + (() if config.data.dev_list is None else dev_sources(config.data))
-    paths = [source.list for source in sources] + ([] if config.data.mixture is None else [config.data.mixture])
-    return {path: sha256(require_file(path, "data list")) for path in paths}
+def _list_checksums(family: Family) -> dict[str, str]:
+    return {path: sha256(require_file(path, "data list")) for path in family.data_files()}
 
 
 def _train_and_export(config: RunConfig, output_dir: Path, device: torch.device, error_rate: ErrorRate | None) -> None:
-    run, start = _prepare(config, output_dir, device, error_rate)
+    family = family_of(config)
+    run, start = _prepare(config, family, output_dir, device, error_rate)
     if dist.is_main():
-        _write_records(config, output_dir, start, device)
-    with Monitor(output_dir, config.training, start, run.total_steps, config.data.frontend.frame_seconds) as monitor:
+        _write_records(config, family, output_dir, start, device)
+    with Monitor(output_dir, config.training, start, run.total_steps, family.frame_seconds) as monitor:
         end = train(run, start, monitor)
     cache = run.engine.model.encoder_cache if config.training.encoder_cache is not None else None
     if cache is not None:
@@ -117,21 +112,22 @@ def _train_and_export(config: RunConfig, output_dir: Path, device: torch.device,
     dist.barrier()
 
 
-def _prepare(config: RunConfig, output_dir: Path, device: torch.device, error_rate: ErrorRate | None) -> tuple[Run, Progress]:
+def _prepare(
+    config: RunConfig, family: Family, output_dir: Path, device: torch.device, error_rate: ErrorRate | None
+) -> tuple[Run, Progress]:
     """Everything that the loop needs, and where it begins; nothing is written."""
     training = config.training
     seed_everything(training.seed)
-    tokenizer = load_tokenizer(tokenizer_dir(config.model))
-    loader = _loader(config, "train", tokenizer)
-    dev_loader = None if config.data.dev_list is None else _loader(config, "dev", tokenizer)
-    model = build_model(config.model, len(tokenizer))
-    check_frontend(model.encoder, config.data.frontend)
+    place = (dist.rank(), dist.world_size())
+    loader = family.loader("train", *place)
+    dev_loader = None if config.data.dev_list is None else family.loader("dev", *place)
+    model = family.build_model()
     if training.gradient_checkpointing:
         log.info("%d blocks forget their activations", checkpoint_blocks(model))
     if training.encoder_cache is not None:
         model.encoder_cache = EncoderCache(training.encoder_cache, model.encoder)
     optimizer = build_optimizer(model, training.optimizer)
-    from_files = parts_from_files(config.model)
+    from_files = family.parts_from_files()
     checkpoints = CheckpointFolder(output_dir / CHECKPOINT_DIR, from_files, training.keep_last, training.keep_best)
     if dist.is_main():
         _remove_leftovers(output_dir, checkpoints)
@@ -147,7 +143,7 @@ def _prepare(config: RunConfig, output_dir: Path, device: torch.device, error_ra
     run = Run(
         config=training,
         engine=engine,
-        stepper=Stepper(engine, training.seed, functools.partial(_any_batch, config, tokenizer)),
+        stepper=Stepper(engine, family, training.seed, functools.partial(_any_batch, family)),
         loader=loader,
         dev_loader=dev_loader,
         error_rate=error_rate,
@@ -174,15 +170,8 @@ def _report_resumption(newest: Checkpoint, layout: Layout) -> None:
         )
 
 
-def _loader(config: RunConfig, split: str, tokenizer: "PreTrainedTokenizerBase", alone: bool = False) -> Loader:
-    """The loader of this rank's share of the data, or, `alone`, of all of it."""
-    rank, world_size = (0, 1) if alone else (dist.rank(), dist.world_size())
-    rate = config.model.adapter.downsample_rate
-    return build_loader(config.data, split, config.model.family, tokenizer, rank, world_size, rate)
-
-
-def _any_batch(config: RunConfig, tokenizer: "PreTrainedTokenizerBase") -> Batch:
-    loader = _loader(config, "train", tokenizer, alone=True)
+def _any_batch(family: Family) -> Batch:
+    loader = family.loader("train")
     batch = next((batch for batch in loader.epoch(0) if batch is not None), None)
     loader.close()
     if batch is None:
@@ -210,15 +199,7 @@ def _total_steps(config: TrainingConfig, loader: Loader, layout: Layout) -> int:
     return min(limits)
 
 
-def _weight_files(config: ModelConfig) -> Iterator[Path]:
-    """The files that the model's weights begin with."""
-    for path in (config.encoder_path, config.adapter_path, config.llm.path, config.lora.path if config.lora else None):
-        if path is None:
-            continue
-        yield from sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else [Path(path)]
-
-
-def _write_records(config: RunConfig, output_dir: Path, start: Progress, device: torch.device) -> None:
+def _write_records(config: RunConfig, family: Family, output_dir: Path, start: Progress, device: torch.device) -> None:
     """Write config.yaml and run.json; a resumed run's command is added to those before it."""
     path = output_dir / RECORD_FILE
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -228,8 +209,8 @@ def _write_records(config: RunConfig, output_dir: Path, start: Progress, device:
         "device": str(device),
         "world_size": dist.world_size(),
         "num_threads": torch.get_num_threads(),
-        "data_lists": _list_checksums(config),
-        "weights_sha256": checksums(_weight_files(config.model)),
+        "data_lists": _list_checksums(family),
+        "weights_sha256": checksums(family.weight_files()),
     }
     if earlier is not None:
         resumed = {"step": start.step, "command": record["command"], "commit": record["commit"]}

@@ -18,13 +18,10 @@ from torch import Tensor
 from mooer.common import dist
 from mooer.common.errors import TrainingError
 from mooer.common.seed import derived_seed
-from mooer.data.batch import IGNORED_LABEL, CtcBatch, SpeechLlmBatch
 from mooer.data.utterance import Problem
-from mooer.models.ctc_model import shortest_alignment
 from mooer.models.losses import LossOutput
 from mooer.train.engine import Engine
-
-Batch = SpeechLlmBatch | CtcBatch
+from mooer.train.families.base import Batch, Family, tensors_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +33,13 @@ class Sums:
     tokens: int
     """Target tokens."""
     correct: int
-    """Target tokens that the model's best guess has right."""
+    """Targets that the model's best guess has right."""
     unalignable: int
     """Utterances without a CTC alignment, left out."""
     utterances: int
     """Utterances."""
     frames: int
-    """Frames of the front end."""
+    """Frames of the front end, or tokens of text."""
 
     @property
     def mean_loss(self) -> float:
@@ -66,30 +63,19 @@ class StepResult:
     """Norm of the whole gradient before clipping."""
 
 
-def model_tensors(batch: Batch) -> dict[str, Tensor]:
-    """The arguments of the model's forward: the batch's fields but for its ids."""
-    return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch) if field.name != "ids"}
-
-
-def count_targets(batch: Batch) -> int:
-    """The target tokens that the model will report for this batch, without running it."""
-    if isinstance(batch, CtcBatch):
-        fits = shortest_alignment(batch.targets, batch.target_lengths) <= batch.frame_lengths
-        return int((batch.target_lengths * fits).sum())
-    return int((batch.labels[:, 1:] != IGNORED_LABEL).sum())
-
-
 class Stepper:
     """Runs optimizer steps on an engine.
 
     Args:
+        family: of the engine's model.
         seed: of the dropout draws.
         any_batch: gives some batch of the data; asked once at most, by a rank that is to take part in a step before it had
             a batch of its own.
     """
 
-    def __init__(self, engine: Engine, seed: int, any_batch: Callable[[], Batch]) -> None:
+    def __init__(self, engine: Engine, family: Family, seed: int, any_batch: Callable[[], Batch]) -> None:
         self._engine = engine
+        self._family = family
         self._seed = seed
         self._any_batch = any_batch
         self._idle_batch: Batch | None = None
@@ -118,7 +104,7 @@ class Stepper:
         return StepResult(sums=sums, learning_rate=rate, grad_norm=norm)
 
     def _global_tokens(self, batches: Sequence[Batch | None]) -> int:
-        tokens = sum(count_targets(batch) for batch in batches if batch is not None)
+        tokens = sum(self._family.count_targets(batch) for batch in batches if batch is not None)
         if dist.world_size() == 1:
             return tokens
         return int(dist.sum_over_ranks(torch.tensor(tokens, device=self._engine.device)))
@@ -126,12 +112,12 @@ class Stepper:
     def _accumulate(self, batches: Sequence[Batch | None], place: tuple[int, int], scale: float) -> Sums:
         """Forward and backward passes of the micro-batches; `scale` undoes DeepSpeed's mean over ranks."""
         epoch, first = place
-        tally = Tally(self._engine.device)
+        tally = Tally(self._engine.device, self._family)
         for index, batch in enumerate(batches):
             # The ranks take the epoch's batches in turns: the same one has the same dropout in any spread.
             number = first + index * dist.world_size() + dist.rank()
             torch.manual_seed(derived_seed(self._seed, "dropout", epoch, number))
-            output = self._engine.forward(model_tensors(self._or_idle(batch).to(self._engine.device)))
+            output = self._engine.forward(tensors_of(self._or_idle(batch).to(self._engine.device)))
             self._engine.backward(output.loss_sum * (0.0 if batch is None else scale), last=index == len(batches) - 1)
             if batch is not None:
                 tally.add(output, batch)
@@ -143,12 +129,12 @@ class Stepper:
 
     def evaluate(self, batches: Iterable[Batch | None]) -> Sums:
         """The loss of the batches of all ranks, in eval mode."""
-        tally = Tally(self._engine.device)
+        tally = Tally(self._engine.device, self._family)
         with self._engine.evaluation() as model:
             for batch in batches:
                 if batch is None and not self._engine.needs_all_ranks:
                     continue
-                output = model(**model_tensors(self._or_idle(batch).to(self._engine.device)))
+                output = model(**tensors_of(self._or_idle(batch).to(self._engine.device)))
                 if batch is not None:
                     tally.add(output, batch)
         return tally.over_ranks()
@@ -165,7 +151,8 @@ class Stepper:
 class Tally:
     """Adds up the LossOutputs of this rank's batches, on the device."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, family: Family) -> None:
+        self._family = family
         self._counts = torch.zeros(6, dtype=torch.float64, device=device)
         self._losses: list[tuple[Tensor, list[str]]] = []
 
@@ -173,7 +160,7 @@ class Tally:
         """Count a batch and what the model made of it."""
         parts = (output.loss_sum.detach(), output.num_tokens, output.num_correct, output.num_infinite)
         self._counts[:4] += torch.stack([part.to(self._counts) for part in parts])
-        self._counts[4:] += torch.tensor([len(batch.ids), int(batch.frame_lengths.sum())]).to(self._counts)
+        self._counts[4:] += torch.tensor([len(batch.ids), self._family.count_frames(batch)]).to(self._counts)
         self._losses.append((parts[0], batch.ids))
 
     def over_ranks(self) -> Sums:

@@ -28,6 +28,7 @@ from mooer.data.dataset import DataConfig, build_loader
 from mooer.data.lists import read_data_list
 from mooer.data.shards import ShardEntry, write_shard
 from mooer.data.statistics import dump_feats
+from mooer.data.tasks import CtcSamples
 from mooer.features.cmvn import Cmvn, read_cmvn, write_cmvn
 from mooer.text.tokenizer import build_bpe_tokenizer, encode_text
 
@@ -135,7 +136,7 @@ def largest_difference(ours, plain):
 def compare(folder, train_list, shards, tokenizer, workers, arguments):
     """Rates of both ways with so many worker processes, and how far their frames are apart."""
     config = DataConfig(train_list=str(train_list), cmvn_path=str(folder / "am.mvn"), num_workers=workers)
-    loader = build_loader(config, "train", "ctc", tokenizer)
+    loader = build_loader(config, "train", CtcSamples.of(config, tokenizer))
     plain = DataLoader(
         PlainDataset(shards, read_cmvn(folder / "am.mvn"), tokenizer),
         batch_size=None,

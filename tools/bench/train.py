@@ -37,6 +37,7 @@ from mooer.models.encoder_cache import EncoderCache
 from mooer.text.tokenizer import load_tokenizer
 from mooer.train.config import RunConfig
 from mooer.train.engine import Engine, processes
+from mooer.train.families.speech import SpeechLlmFamily
 from mooer.train.optim import build_optimizer, learning_rate_share, set_learning_rate
 from mooer.train.step import Stepper
 from tools.bench.loader import PlainDataset
@@ -54,11 +55,11 @@ class Ours:
     def __init__(self, config, tokenizer, model, folder):
         data = dataclasses.replace(config.data, max_batch_frames=RANK_FRAMES, num_buckets=8)
         self.config = config
-        self.loader = build_loader(data, "train", "speech_llm", tokenizer, dist.rank(), dist.world_size())
+        self.loader = build_loader(data, "train", SpeechLlmSamples.of(data, tokenizer), dist.rank(), dist.world_size())
         model.encoder_cache = EncoderCache(folder / "encoder", model.encoder)
         self.model = model
         engine = Engine(model, build_optimizer(model, config.training.optimizer), config.training, torch.device("cpu"))
-        self.stepper = Stepper(engine, 0, lambda: next(iter(self.loader.epoch(0))))
+        self.stepper = Stepper(engine, SpeechLlmFamily(config), 0, lambda: next(iter(self.loader.epoch(0))))
         self.steps = -(-self.loader.batches_in_epoch(0) // dist.world_size())
 
     def epoch(self, number, total_steps):
@@ -107,7 +108,7 @@ def dev_loss(config, tokenizer, model):
     model.eval()
     total = tokens = 0.0
     with torch.no_grad():
-        for batch in build_loader(config.data, "dev", "speech_llm", tokenizer).epoch(0):
+        for batch in build_loader(config.data, "dev", SpeechLlmSamples.of(config.data, tokenizer)).epoch(0):
             output = model(batch.frames, batch.frame_lengths, batch.input_ids, batch.labels, batch.attention_mask)
             total, tokens = total + float(output.loss_sum), tokens + int(output.num_tokens)
     return total / tokens

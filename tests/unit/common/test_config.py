@@ -94,3 +94,30 @@ def test_python_objects_in_yaml_are_refused(tmp_path):
 
 def test_from_dict_keeps_none():
     assert from_dict(Outer, {"name": "x", "optional": None}).optional is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dog:
+    animal: Literal["dog", "wolf"] = "dog"
+    teeth: int = 42
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hen:
+    animal: Literal["hen"] = "hen"
+    eggs: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yard:
+    pet: Dog | Hen = field(default_factory=Dog)
+
+
+def test_the_first_field_tells_which_section_it_is(tmp_path):
+    for pet in (Dog(teeth=3), Dog(animal="wolf"), Hen(eggs=5)):
+        assert load_yaml(write(tmp_path, dump_yaml(Yard(pet=pet))), Yard).pet == pet
+    assert from_dict(Yard, {"pet": {"teeth": 2}}).pet == Dog(teeth=2)
+    with pytest.raises(ConfigError, match="animal is 'cat'; allowed: 'dog', 'wolf', 'hen'"):
+        from_dict(Yard, {"pet": {"animal": "cat"}})
+    with pytest.raises(ConfigError, match="unknown key 'teeth'; valid keys: animal, eggs"):
+        from_dict(Yard, {"pet": {"animal": "hen", "teeth": 2}})

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mooer.data.dataset import DataConfig
+from mooer.data.dataset import DataConfig, build_loader
 from mooer.data.directory import read_data_dir
 from mooer.data.packing import PackOptions, make_shards
+from mooer.data.tasks import CtcSamples
 from mooer.text.prompts import TASKS, chat_prompt, instruction
 from mooer.text.tokenizer import build_bpe_tokenizer
 
@@ -62,3 +63,8 @@ def config(shards):
 @pytest.fixture
 def changed(config):
     return lambda **values: dataclasses.replace(config, **values)
+
+
+def ctc_loader(config, tokenizer, split="train", **place):
+    """The loader of an encoder with CTC."""
+    return build_loader(config, split, CtcSamples.of(config, tokenizer), **place)

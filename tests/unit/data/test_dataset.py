@@ -15,16 +15,18 @@ from mooer.data.dataset import AugmentConfig, DataConfig, TaskConfig, build_load
 from mooer.data.directory import read_data_dir
 from mooer.data.packing import PackOptions, make_raw_list, make_shards
 from mooer.data.statistics import dump_feats
+from mooer.data.tasks import CtcSamples, SpeechLlmSamples
 from mooer.data.worker import BatchDataset
 from mooer.text.tokenizer import decode_text
 
-from .conftest import SECONDS, write_data_dir
+from .conftest import SECONDS, ctc_loader, write_data_dir
 
+SAMPLES = {"ctc": CtcSamples, "speech_llm": SpeechLlmSamples}
 ALL = [f"utt{number:02d}" for number in range(len(SECONDS))]
 
 
 def batches(config, tokenizer, family="ctc", split="train", epoch=0, skip=0, **place):
-    loader = build_loader(config, split, family, tokenizer, **place)
+    loader = build_loader(config, split, SAMPLES[family].of(config, tokenizer), **place)
     found = list(loader.epoch(epoch, skip))
     loader.close()
     return found
@@ -49,7 +51,7 @@ def test_every_utterance_once_and_ranks_even(config, tokenizer, world_size):
 
 
 def test_the_number_of_batches_is_told_before(config, tokenizer):
-    loader = build_loader(config, "train", "ctc", tokenizer, rank=1, world_size=2)
+    loader = ctc_loader(config, tokenizer, rank=1, world_size=2)
     assert -(-loader.batches_in_epoch(3) // 2) == len(list(loader.epoch(3)))
 
 
@@ -80,8 +82,8 @@ def test_a_packed_batch_is_its_rows_without_padding(changed, tokenizer):
 
 @pytest.mark.parametrize("values", [{"max_batch_tokens": 100}, {"num_token_buckets": 2}, {"packing": True}])
 def test_ctc_has_no_columns(changed, tokenizer, values):
-    with pytest.raises(ConfigError, match="family ctc has none"):
-        build_loader(changed(**values), "train", "ctc", tokenizer)
+    with pytest.raises(ConfigError, match="has no LLM"):
+        ctc_loader(changed(**values), tokenizer)
 
 
 @pytest.mark.parametrize("family", ["ctc", "speech_llm"])
@@ -126,7 +128,7 @@ def test_resuming_is_the_rest_of_the_epoch(changed, tokenizer):
 
 def test_epochs_differ_and_repeat_whatever_was_read_before(changed, tokenizer):
     config = changed(num_workers=2)
-    loader = build_loader(config, "train", "ctc", tokenizer)
+    loader = ctc_loader(config, tokenizer)
     first = list(loader.epoch(0))
     for _ in loader.epoch(1):
         break  # an epoch may be left
@@ -177,7 +179,7 @@ def test_tasks_follow_the_labels(changed, tokenizer):
 
 def test_a_free_task(changed, tokenizer):
     task = TaskConfig(task="free", instruction="Say it in English. ", labels=("en",))
-    loader = build_loader(changed(tasks=(task,)), "train", "speech_llm", tokenizer)
+    loader = build_loader(changed(tasks=(task,)), "train", SpeechLlmSamples.of(changed(tasks=(task,)), tokenizer))
     found = list(loader.epoch(0))
     assert sorted(ids(found)) == ALL[1::2]
     assert loader.skipped == {"no_label": len(ALL[::2])}
@@ -187,11 +189,11 @@ def test_a_free_task(changed, tokenizer):
 
 def test_limits_of_length_are_counted_and_hold_in_training_only(changed, tokenizer):
     config = changed(min_frames=40, max_frames=160)
-    loader = build_loader(config, "train", "ctc", tokenizer)
+    loader = ctc_loader(config, tokenizer)
     assert loader.skipped == {"too_short": 2, "too_long": 1}
     assert [item.id for item in loader.problems if item.reason == "too_long"] == ["utt11"]
     assert len(ids(loader.epoch(0))) == len(ALL) - 3
-    assert build_loader(config, "dev", "ctc", tokenizer).skipped == {}
+    assert ctc_loader(config, tokenizer, "dev").skipped == {}
 
 
 def test_bad_recordings_are_counted_and_the_batch_goes_on(tmp_path, changed, tokenizer):
@@ -204,7 +206,7 @@ def test_bad_recordings_are_counted_and_the_batch_goes_on(tmp_path, changed, tok
     soundfile.write(wav / "utt04.wav", np.full(8000, np.nan, np.float32), 16000, "FLOAT")
     soundfile.write(wav / "utt05.wav", np.zeros(300), 16000)
     config = changed(train_list=str(tmp_path / "list" / "data.list"), num_workers=1)
-    loader = build_loader(config, "train", "ctc", tokenizer)
+    loader = ctc_loader(config, tokenizer)
     for epoch in (0, 1):
         assert ids(loader.epoch(epoch)) == ["utt00"]
     assert loader.skipped == {"missing": 1, "truncated": 1, "unreadable": 1, "not_finite": 1, "too_short": 1}
@@ -229,7 +231,7 @@ def test_ctc_leaves_out_what_cannot_be_aligned(tmp_path, changed, tokenizer):
     (folder / "text").write_text("utt00 short\nutt01 " + "far too many words " * 9 + "\n")
     make_raw_list(read_data_dir(folder).utterances, tmp_path / "list")
     config = changed(train_list=str(tmp_path / "list" / "data.list"))
-    loader = build_loader(config, "train", "ctc", tokenizer)
+    loader = ctc_loader(config, tokenizer)
     assert ids(loader.epoch(0)) == ["utt00"]
     assert loader.skipped == {"too_long_for_ctc": 1}
     assert sorted(ids(batches(config, tokenizer, "speech_llm"))) == ["utt00", "utt01"]
@@ -256,7 +258,12 @@ def test_the_form_of_the_data_changes_no_frame(tmp_path, changed, tokenizer, sha
 def test_cached_features_are_the_same(changed, tokenizer):
     masks = AugmentConfig(num_time_masks=1, num_frequency_masks=1)
     plain, cached = (
-        build_loader(changed(cache_features=keep, augment=masks), "train", "ctc", tokenizer) for keep in (False, True)
+        build_loader(
+            changed(cache_features=keep, augment=masks),
+            "train",
+            CtcSamples.of(changed(cache_features=keep, augment=masks), tokenizer),
+        )
+        for keep in (False, True)
     )
     for epoch in range(3):
         assert all(equal(left, right) for left, right in zip(plain.epoch(epoch), cached.epoch(epoch), strict=True))
@@ -268,7 +275,11 @@ def test_damaged_and_empty_shards(tmp_path, changed, tokenizer):
     shards = sorted(tmp_path.glob("*.tar"))
     shards[0].write_bytes(b"")
     shards[1].write_bytes(shards[1].read_bytes()[:70000])
-    loader = build_loader(changed(train_list=str(tmp_path / "data.list")), "train", "ctc", tokenizer)
+    loader = build_loader(
+        changed(train_list=str(tmp_path / "data.list")),
+        "train",
+        CtcSamples.of(changed(train_list=str(tmp_path / "data.list")), tokenizer),
+    )
     found = ids(loader.epoch(0))
     assert found
     assert set(found) < set(ALL[5:])
@@ -279,7 +290,11 @@ def test_damaged_and_empty_shards(tmp_path, changed, tokenizer):
 def test_a_shard_that_shrinks_later_loses_only_its_utterances(tmp_path, changed, tokenizer):
     utterances = read_data_dir(write_data_dir(tmp_path / "data")).utterances
     make_shards(utterances, tmp_path, PackOptions(num_utts_per_shard=5))
-    loader = build_loader(changed(train_list=str(tmp_path / "data.list")), "train", "ctc", tokenizer)
+    loader = build_loader(
+        changed(train_list=str(tmp_path / "data.list")),
+        "train",
+        CtcSamples.of(changed(train_list=str(tmp_path / "data.list")), tokenizer),
+    )
     (tmp_path / "shards_000000001.tar").write_bytes(b"")
     assert sorted(ids(loader.epoch(0))) == ALL[:5] + ALL[10:]
     assert loader.skipped == {"truncated": 5}
@@ -289,15 +304,23 @@ def test_what_cannot_be_used_at_all(tmp_path, changed, tokenizer):
     empty = tmp_path / "empty.list"
     empty.write_text("")
     with pytest.raises(DataError, match="list is empty"):
-        build_loader(changed(train_list=str(empty)), "train", "ctc", tokenizer)
+        ctc_loader(changed(train_list=str(empty)), tokenizer)
     with pytest.raises(DataError, match="no_label 13"):
-        build_loader(changed(tasks=(TaskConfig(task="ast", labels=("fr",)),)), "train", "ctc", tokenizer)
+        build_loader(
+            changed(tasks=(TaskConfig(task="ast", labels=("fr",)),)),
+            "train",
+            CtcSamples.of(changed(tasks=(TaskConfig(task="ast", labels=("fr",)),)), tokenizer),
+        )
     with pytest.raises(PathError):
-        build_loader(changed(train_list=str(tmp_path / "none")), "train", "ctc", tokenizer)
+        build_loader(
+            changed(train_list=str(tmp_path / "none")),
+            "train",
+            CtcSamples.of(changed(train_list=str(tmp_path / "none")), tokenizer),
+        )
     with pytest.raises(ConfigError, match="dev_list"):
-        build_loader(changed(dev_list=None), "dev", "ctc", tokenizer)
-    with pytest.raises(ConfigError, match="family"):
-        build_loader(changed(), "train", "rnnt", tokenizer)
+        ctc_loader(changed(dev_list=None), tokenizer, "dev")
+    with pytest.raises(ConfigError, match="split 'test' is unknown"):
+        build_loader(changed(), "test", CtcSamples(tokenizer))
 
 
 @pytest.mark.parametrize(

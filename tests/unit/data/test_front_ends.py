@@ -18,7 +18,7 @@ from mooer.data.tasks import CtcSamples, Item, SpeechLlmSamples
 from mooer.data.utterance import Utterance
 from mooer.features.frontend import FrontendConfig
 
-from .conftest import SECONDS, write_data_dir
+from .conftest import SECONDS, ctc_loader, write_data_dir
 
 # Frames of 20 ms that each encoder makes of a number of samples.
 ENCODER_FRAMES = {
@@ -36,7 +36,7 @@ def expected_columns(kind):
 @pytest.mark.parametrize("kind", ENCODER_FRAMES)
 def test_audio_columns(config, tokenizer, kind):
     config = dataclasses.replace(config, frontend=FrontendConfig(kind=kind))
-    loader = build_loader(config, "train", "speech_llm", tokenizer, downsample_rate=6)
+    loader = build_loader(config, "train", SpeechLlmSamples.of(config, tokenizer, 6))
     counts = {
         identity: int((row == AUDIO_COLUMN).sum())
         for batch in loader.epoch(0)
@@ -48,7 +48,7 @@ def test_audio_columns(config, tokenizer, kind):
 @pytest.mark.parametrize("kind", ENCODER_FRAMES)
 def test_packed_rows(config, tokenizer, kind):
     config = dataclasses.replace(config, frontend=FrontendConfig(kind=kind), packing=True)
-    for batch in build_loader(config, "train", "speech_llm", tokenizer, downsample_rate=6).epoch(0):
+    for batch in build_loader(config, "train", SpeechLlmSamples.of(config, tokenizer, 6)).epoch(0):
         assert int((batch.input_ids == AUDIO_COLUMN).sum()) == sum(expected_columns(kind)[identity] for identity in batch.ids)
 
 
@@ -61,7 +61,7 @@ def test_columns_told_before_loading(config, tokenizer, kind):
     columns = {index[position].id: told.prefixes[position] + told.answers[position] for position in range(len(index))}
     found = {
         identity: int(row.sum())
-        for batch in build_loader(config, "train", "speech_llm", tokenizer, downsample_rate=6).epoch(0)
+        for batch in build_loader(config, "train", SpeechLlmSamples.of(config, tokenizer, 6)).epoch(0)
         for identity, row in zip(batch.ids, batch.attention_mask, strict=True)
     }
     assert len(found) > 5 and found == {identity: columns[identity] for identity in found}
@@ -69,7 +69,11 @@ def test_columns_told_before_loading(config, tokenizer, kind):
 
 @pytest.mark.parametrize(("kind", "width"), [("whisper", 80), ("seamless", 160), ("waveform", 1)])
 def test_ctc_batches(config, tokenizer, kind, width):
-    loader = build_loader(dataclasses.replace(config, frontend=FrontendConfig(kind=kind)), "train", "ctc", tokenizer)
+    loader = build_loader(
+        dataclasses.replace(config, frontend=FrontendConfig(kind=kind)),
+        "train",
+        CtcSamples.of(dataclasses.replace(config, frontend=FrontendConfig(kind=kind)), tokenizer),
+    )
     batches = list(loader.epoch(0))
     assert sum(len(batch.ids) for batch in batches) == len(SECONDS)
     assert {batch.frames.shape[2] for batch in batches} == {width}
@@ -96,7 +100,7 @@ def test_recordings_that_the_encoder_cannot_read_are_counted(config, tokenizer, 
     make_raw_list(data.utterances, tmp_path / "raw")
     lists = {"train_list": str(tmp_path / "raw" / "data.list"), "max_frames": 4000}
     config = dataclasses.replace(config, frontend=FrontendConfig(kind="whisper"), **lists)
-    loader = build_loader(config, "train", "ctc", tokenizer)
+    loader = ctc_loader(config, tokenizer)
     assert loader.skipped == {"too_long": 1}, "the header tells"
     assert sorted(identity for batch in loader.epoch(0) if batch is not None for identity in batch.ids) == ["utt00", "utt02"]
 
@@ -105,7 +109,11 @@ def test_features_of_an_archive_are_refused(config, tokenizer, data_dir, tmp_pat
     dump_feats(read_data_dir(data_dir).utterances, tmp_path / "feats")
     config = dataclasses.replace(config, train_list=str(tmp_path / "feats" / "data.list"))
     with pytest.raises(DataError, match=r"unsupported 13.*kind seamless needs a recording"):
-        build_loader(dataclasses.replace(config, frontend=FrontendConfig(kind="seamless")), "train", "ctc", tokenizer)
+        build_loader(
+            dataclasses.replace(config, frontend=FrontendConfig(kind="seamless")),
+            "train",
+            CtcSamples.of(dataclasses.replace(config, frontend=FrontendConfig(kind="seamless")), tokenizer),
+        )
 
 
 def test_masks_of_samples_are_refused(config):

@@ -12,8 +12,9 @@ from mooer.data.directory import read_data_dir
 from mooer.data.mixture import FRAMES_AN_HOUR, Mixture, MixtureConfig, SourceConfig
 from mooer.data.packing import PackOptions, make_raw_list, make_shards
 from mooer.data.statistics import dump_feats
+from mooer.data.tasks import CtcSamples
 
-from .conftest import write_data_dir
+from .conftest import ctc_loader, write_data_dir
 
 
 def _mixture(*sources, size=4000, seed=0):
@@ -96,7 +97,7 @@ def test_raw_shards_and_features_in_one_epoch(three_forms, changed, tokenizer, c
     augment = AugmentConfig(num_time_masks=1, num_frequency_masks=1)
     config = changed(train_list=None, mixture=str(three_forms), augment=augment, cache_features=cached)
     with caplog.at_level("INFO", logger="mooer"):
-        loader = build_loader(config, "train", "ctc", tokenizer)
+        loader = ctc_loader(config, tokenizer)
     found = [(name, batch.frames[row]) for batch in loader.epoch(0) for row, name in enumerate(batch.ids)]
     seen = Counter(name for name, _ in found)
     assert len(found) == 13 + 3 * 13 + 6
@@ -108,7 +109,11 @@ def test_raw_shards_and_features_in_one_epoch(three_forms, changed, tokenizer, c
 def test_a_source_of_nothing_is_an_error(three_forms, changed, tokenizer, tmp_path):
     (tmp_path / "raw" / "data.list").write_text("")
     with pytest.raises(DataError, match="no utterance can be used"):
-        build_loader(changed(train_list=None, mixture=str(three_forms)), "train", "ctc", tokenizer)
+        build_loader(
+            changed(train_list=None, mixture=str(three_forms)),
+            "train",
+            CtcSamples.of(changed(train_list=None, mixture=str(three_forms)), tokenizer),
+        )
 
 
 def test_a_list_and_a_mixture_exclude_each_other(changed):

@@ -6,15 +6,23 @@ from torch import nn
 
 from mooer.common.errors import TrainingError
 from mooer.data.batch import CtcSample, SpeechLlmSample, collate_ctc, collate_speech_llm
+from mooer.data.config import DataConfig
 from mooer.data.utterance import Problem
+from mooer.models.builders import ModelConfig
 from mooer.models.ctc_model import CtcModel
 from mooer.models.sanm_encoder import SanmEncoder
-from mooer.train.config import TrainingConfig
+from mooer.train.config import RunConfig, TrainingConfig
 from mooer.train.engine import Engine, processes
+from mooer.train.families.base import tensors_of
+from mooer.train.families.speech import CtcFamily, SpeechLlmFamily
 from mooer.train.optim import build_optimizer
-from mooer.train.step import Stepper, count_targets, model_tensors, problems_of_all_ranks
+from mooer.train.step import Stepper, problems_of_all_ranks
 
 CPU = torch.device("cpu")
+CONFIG = RunConfig(
+    model=ModelConfig(tokenizer_path="none"), data=DataConfig(train_list="none"), training=TrainingConfig(max_steps=10)
+)
+CTC, LLM = CtcFamily(CONFIG), SpeechLlmFamily(CONFIG)
 
 
 @pytest.fixture
@@ -41,7 +49,7 @@ def _ctc_model(dropout=0.0):
 def _stepper(model, **values):
     config = TrainingConfig(max_steps=10, **values)
     engine = Engine(model, build_optimizer(model, config.optimizer), config, CPU)
-    return engine, Stepper(engine, 0, lambda: pytest.fail("a single process never idles"))
+    return engine, Stepper(engine, CTC, 0, lambda: pytest.fail("a single process never idles"))
 
 
 BATCHES = [
@@ -55,15 +63,15 @@ BATCHES = [
 def test_targets_are_counted_as_the_model_counts_them():
     model = _ctc_model()
     for batch in BATCHES:
-        assert count_targets(batch) == int(model(**model_tensors(batch)).num_tokens)
+        assert CTC.count_targets(batch) == int(model(**tensors_of(batch)).num_tokens)
     samples = [SpeechLlmSample("x", torch.zeros(6, 8), [4, 5, 6, 7], 2), SpeechLlmSample("y", torch.zeros(4, 8), [4, 5, 6], 2)]
-    assert count_targets(collate_speech_llm(samples, pad_id=0, downsample_rate=2)) == 3
+    assert LLM.count_targets(collate_speech_llm(samples, pad_id=0, downsample_rate=2)) == 3
 
 
 @pytest.mark.usefixtures("alone")
 def test_the_loss_is_the_mean_over_all_target_tokens():
     model = _ctc_model()
-    outputs = [model(**model_tensors(batch)) for batch in BATCHES]
+    outputs = [model(**tensors_of(batch)) for batch in BATCHES]
     mean = float(sum(output.loss_sum for output in outputs) / sum(output.num_tokens for output in outputs))
     parameters = list(model.parameters())
     gradients = torch.autograd.grad(sum(output.loss_sum for output in outputs) / 7, parameters)
@@ -114,7 +122,7 @@ def test_a_loss_that_is_not_finite_names_its_utterances():
 def test_evaluation_is_the_mean_over_batches_and_skips_gaps():
     engine, stepper = _stepper(_ctc_model(dropout=0.5))
     sums = stepper.evaluate(iter([BATCHES[0], None, BATCHES[1]]))
-    outputs = [engine.model.eval()(**model_tensors(batch)) for batch in BATCHES[:2]]
+    outputs = [engine.model.eval()(**tensors_of(batch)) for batch in BATCHES[:2]]
     assert sums.mean_loss == pytest.approx(float(sum(output.loss_sum for output in outputs)) / 6)
 
 
