@@ -117,6 +117,8 @@ class AugmentConfig:
 class DataConfig:
     """Training and validation data and the way from them to batches."""
 
+    input: Literal["audio"] = "audio"
+    """audio, in contrast to text."""
     train_list: str | None = None
     """Data list (raw or shards) to train on."""
     mixture: str | None = None

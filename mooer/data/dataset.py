@@ -6,11 +6,11 @@ neither on the number of workers nor on that of the ranks, and going on in the m
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mooer.common.config import load_yaml
 from mooer.common.errors import ConfigError, DataError
@@ -22,6 +22,7 @@ from mooer.data.mixture import FRAMES_AN_HOUR, Mixture, MixtureConfig, SourceCon
 from mooer.data.sampler import BatchRules, EpochPlan, Sizes, plan_epoch
 from mooer.data.survey import survey
 from mooer.data.tasks import Samples, SpeechLlmSamples
+from mooer.data.text_config import TextDataConfig
 from mooer.data.utterance import Problem
 from mooer.data.worker import BatchDataset, begin_worker
 
@@ -60,7 +61,9 @@ def build_loader(
     mixture = Mixture(sources, found.sizes, index.num_frames, config.seed)
     counts = ColumnCounts(config.tasks, index, samples, config.frontend) if _counts_columns(config) else None
     dataset = BatchDataset(config, index, samples, augment=training)
-    loader = Loader(config, EpochPlanner(config, index, mixture, counts, training), dataset, (rank, world_size))
+    rules = BatchRules(**{item.name: getattr(config, item.name) for item in dataclasses.fields(BatchRules)})
+    planner = EpochPlanner(EpochSizes(index, mixture, counts, config.seed), rules, config.seed, training)
+    loader = Loader(config, planner, dataset, (rank, world_size))
     for problem in found.problems:
         loader.note(problem)
     what = config.mixture if training and config.mixture is not None else sources[0].list
@@ -103,15 +106,31 @@ def _refuse_columns(config: DataConfig) -> None:
         raise ConfigError("max_batch_tokens, num_token_buckets and packing are of an LLM's columns; this model has no LLM")
 
 
-class EpochPlanner:
-    """Makes the plan of each epoch; the one in use is kept."""
+class EpochSizes:
+    """What planning knows of the utterances of an epoch."""
 
-    def __init__(
-        self, config: DataConfig, index: UtteranceIndex, mixture: Mixture, counts: ColumnCounts | None, training: bool
-    ) -> None:
-        self._config, self._index, self._mixture, self._counts, self._training = config, index, mixture, counts, training
-        self._rules = BatchRules(**{item.name: getattr(config, item.name) for item in dataclasses.fields(BatchRules)})
-        self._plan: tuple[int, EpochPlan] | None = None
+    def __init__(self, index: UtteranceIndex, mixture: Mixture, counts: ColumnCounts | None, seed: int) -> None:
+        self._index, self._mixture, self._counts, self._seed = index, mixture, counts, seed
+
+    def __call__(self, epoch: int) -> Sizes:
+        """Those of an epoch."""
+        index, entries = self._index, self._mixture.entries(epoch)
+        positions = entries % len(index)
+        columns = None if self._counts is None else self._counts.of_epoch(entries, self._seed, epoch)
+        return Sizes(num_frames=index.num_frames[positions], groups=index.groups[positions], columns=columns, entries=entries)
+
+
+class EpochPlanner:
+    """Makes the plan of each epoch; the one in use is kept.
+
+    Args:
+        sizes: gives the entries of an epoch.
+        training: whether epochs are shuffled and differ.
+    """
+
+    def __init__(self, sizes: Callable[[int], Sizes], rules: BatchRules, seed: int, training: bool) -> None:
+        self._sizes, self._rules, self._seed, self._training = sizes, rules, seed, training
+        self._kept: tuple[int, EpochPlan, int] | None = None
 
     def number(self, epoch: int) -> int:
         """The epoch whose plan is used: validation has one for all."""
@@ -119,27 +138,32 @@ class EpochPlanner:
 
     def plan(self, epoch: int) -> EpochPlan:
         """The plan of an epoch."""
+        return self._made(epoch)[1]
+
+    def frames(self, epoch: int) -> int:
+        """Frames of 10 ms, or tokens of text, of an epoch."""
+        return self._made(epoch)[2]
+
+    def _made(self, epoch: int) -> tuple[int, EpochPlan, int]:
         epoch = self.number(epoch)
-        if self._plan is None or self._plan[0] != epoch:
-            self._plan = (epoch, plan_epoch(self._sizes(epoch), self._rules, self._config.seed, epoch, self._training))
-        return self._plan[1]
-
-    def hours(self, epoch: int) -> float:
-        """Hours of audio of an epoch."""
-        positions = self._mixture.entries(self.number(epoch)) % len(self._index)
-        return float(self._index.num_frames[positions].sum()) / FRAMES_AN_HOUR
-
-    def _sizes(self, epoch: int) -> Sizes:
-        index, entries = self._index, self._mixture.entries(epoch)
-        positions = entries % len(index)
-        columns = None if self._counts is None else self._counts.of_epoch(entries, self._config.seed, epoch)
-        return Sizes(num_frames=index.num_frames[positions], groups=index.groups[positions], columns=columns, entries=entries)
+        if self._kept is None or self._kept[0] != epoch:
+            sizes = self._sizes(epoch)
+            plan = plan_epoch(sizes, self._rules, self._seed, epoch, self._training)
+            self._kept = (epoch, plan, int(sizes.num_frames.sum()))
+        return self._kept
 
 
 class Loader:
-    """Batches of one rank, epoch by epoch. Made by `build_loader`."""
+    """Batches of one rank, epoch by epoch. Made by `build_loader` and `build_text_loader`.
 
-    def __init__(self, config: DataConfig, planner: EpochPlanner, dataset: BatchDataset, place: tuple[int, int]) -> None:
+    Args:
+        dataset: gives the LoadedBatch for a key (epoch, entries).
+        place: rank and world size.
+    """
+
+    def __init__(
+        self, config: DataConfig | TextDataConfig, planner: EpochPlanner, dataset: Dataset, place: tuple[int, int]
+    ) -> None:
         self._planner = planner
         self._rank, self._world_size = place
         self._problems: dict[tuple[str, str], Problem] = {}
@@ -176,9 +200,9 @@ class Loader:
         """How many batches there are in an epoch for all ranks together."""
         return len(self._planner.plan(epoch))
 
-    def hours_in_epoch(self, epoch: int) -> float:
-        """Hours of audio of an epoch for all ranks together."""
-        return self._planner.hours(epoch)
+    def frames_in_epoch(self, epoch: int) -> int:
+        """Frames of 10 ms of an epoch, or tokens of text, for all ranks together."""
+        return self._planner.frames(epoch)
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[Any]:
         """This rank's share of the batches of an epoch after the first `done` of all ranks together, which are not loaded.

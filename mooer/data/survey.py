@@ -52,16 +52,17 @@ def survey(paths: Sequence[str | Path], config: DataConfig, limit_lengths: bool)
                     yield checked
                 else:
                     problems.append(checked)
-            _require_some(path, sizes[-1], problems[before:])
+            require_some(path, sizes[-1], problems[before:], "utterance")
 
     return Survey(UtteranceIndex(usable()), sizes, problems)
 
 
-def _require_some(path: str | Path, size: int, problems: list[Problem]) -> None:
+def require_some(path: str | Path, size: int, problems: list[Problem], what: str) -> None:
+    """Raises DataError if nothing of a list can be used, with the reasons; `what` names an entry of it."""
     if not size:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(Counter(item.reason for item in problems).items()))
         example = f"; for example: {problems[0].message}" if problems else ""
-        raise DataError(f"{path}: no utterance can be used ({reasons or 'the list is empty'}){example}")
+        raise DataError(f"{path}: no {what} can be used ({reasons or 'the list is empty'}){example}")
 
 
 def _check(entry: Utterance | Problem, config: DataConfig, limit_lengths: bool) -> Utterance | Problem:

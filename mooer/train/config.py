@@ -6,6 +6,7 @@ from typing import Literal
 
 from mooer.common.errors import ConfigError
 from mooer.data.dataset import DataConfig
+from mooer.data.text_config import TextDataConfig
 from mooer.models.builders import ModelConfig
 
 
@@ -151,18 +152,19 @@ class RunConfig:
 
     model: ModelConfig
     """What is trained; see `mooer.models.builders.ModelConfig`."""
-    data: DataConfig
-    """What it is trained on; see `mooer.data.dataset.DataConfig`."""
+    data: DataConfig | TextDataConfig
+    """What it is trained on: recordings (`mooer.data.dataset.DataConfig`), or with `input: text` text alone
+    (`mooer.data.text_config.TextDataConfig`)."""
     training: TrainingConfig
     """How it is trained."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.data.train_list is not None or self.data.mixture is not None,
-            "one of data.train_list and data.mixture must be set",
-        )
-        kind, needed = self.data.frontend.kind, self.model.frontend_kind
-        _require(kind == needed, f"data.frontend.kind is {kind}; encoder_type {self.model.encoder_type} needs kind: {needed}")
+        needed = "audio" if isinstance(self.model, ModelConfig) else "text"
+        _require(self.data.input == needed, f"data.input is {self.data.input}; model.family {self.model.family} needs {needed}")
+        if isinstance(self.data, TextDataConfig):
+            self._check_text()
+        else:
+            self._check_audio()
         has_dev = self.data.dev_list is not None
         _require(has_dev or self.training.validation_error_rate == "none", "validation_error_rate needs data.dev_list")
         _require(has_dev or self.training.patience is None, "patience needs data.dev_list")
@@ -170,12 +172,24 @@ class RunConfig:
         if self.training.encoder_cache is not None:
             self._check_encoder_cache()
 
+    def _check_audio(self) -> None:
+        _require(
+            self.data.train_list is not None or self.data.mixture is not None,
+            "one of data.train_list and data.mixture must be set",
+        )
+        kind, needed = self.data.frontend.kind, self.model.frontend_kind
+        _require(kind == needed, f"data.frontend.kind is {kind}; encoder_type {self.model.encoder_type} needs kind: {needed}")
+
+    def _check_text(self) -> None:
+        _require(self.data.train_list is not None, "data.train_list must be set")
+        _require(self.training.validation_error_rate == "none", "validation_error_rate needs recordings; leave it at none")
+
     def _check_encoder_cache(self) -> None:
-        augment = self.data.augment
         _require(
             self.model.family == "speech_llm" and "encoder" in self.model.freeze,
             "training.encoder_cache is for a speech_llm whose encoder is frozen (model.freeze: [encoder])",
         )
+        augment = self.data.augment
         _require(
             not augment.changes_waveform and augment.spec_augment is None,
             "training.encoder_cache finds outputs by their frames, which data.augment changes every time; leave one out",

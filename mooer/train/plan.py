@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from mooer.data.dataset import Loader
+from mooer.data.mixture import FRAMES_AN_HOUR
 from mooer.train.config import RunConfig, TrainingConfig
+from mooer.train.families.base import Family
 from mooer.train.families.choice import family_of
 
 STAGES = (0, 1, 2, 3)
@@ -38,7 +41,7 @@ def plan_run(config: RunConfig, ranks: int) -> str:
     sections = (
         _parameter_table(parts),
         _memory_table(parts, config.training, sorted({*RANKS, ranks})),
-        _course(config.training, loader.batches_in_epoch(0), loader.hours_in_epoch(0), ranks),
+        _course(config.training, family, loader, ranks),
     )
     loader.close()
     return "\n\n".join(sections)
@@ -87,14 +90,20 @@ def _memory_table(parts: Sequence[PartSize], config: TrainingConfig, ranks: Sequ
     return "\n".join(lines)
 
 
-def _course(config: TrainingConfig, batches: int, hours: float, ranks: int) -> str:
+def _amount(frames: float, family: Family) -> str:
+    """Frames of 10 ms as hours of audio, or tokens of text."""
+    return f"{frames / FRAMES_AN_HOUR:.2f} h of audio" if family.frame_seconds else f"{frames:.0f} tokens of text"
+
+
+def _course(config: TrainingConfig, family: Family, loader: Loader, ranks: int) -> str:
+    batches, frames = loader.batches_in_epoch(0), loader.frames_in_epoch(0)
     in_step = ranks * config.accumulation
     steps = math.ceil(batches / in_step)
     limits = [config.max_steps, None if config.max_epochs is None else config.max_epochs * steps]
     total = min(limit for limit in limits if limit is not None)
     return "\n".join(
         [
-            f"an epoch:  {hours:.2f} h of audio in {batches} batches, {steps} steps of {in_step} on {ranks} ranks",
-            f"the run:   {total} steps, {total / steps:.2f} epochs, {total / steps * hours:.2f} h of audio",
+            f"an epoch:  {_amount(frames, family)} in {batches} batches, {steps} steps of {in_step} on {ranks} ranks",
+            f"the run:   {total} steps, {total / steps:.2f} epochs, {_amount(total / steps * frames, family)}",
         ]
     )
