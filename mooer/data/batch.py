@@ -68,7 +68,7 @@ class SpeechLlmBatch:
 
     def to(self, device: torch.device | str) -> "SpeechLlmBatch":
         """The same batch with its tensors on `device`."""
-        return _move(self, device)
+        return move(self, device)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class CtcBatch:
 
     def to(self, device: torch.device | str) -> "CtcBatch":
         """The same batch with its tensors on `device`."""
-        return _move(self, device)
+        return move(self, device)
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,11 @@ class PromptBatch:
 
     def to(self, device: torch.device | str) -> "PromptBatch":
         """The same batch with its tensors on `device`."""
-        return _move(self, device)
+        return move(self, device)
 
 
-def _move(batch: BatchT, device: torch.device | str) -> BatchT:
+def move(batch: BatchT, device: torch.device | str) -> BatchT:
+    """A batch of any kind with its tensors on `device`."""
     moved = {
         field.name: value.to(device, non_blocking=True)
         for field in dataclasses.fields(batch)

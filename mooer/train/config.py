@@ -8,6 +8,7 @@ from mooer.common.errors import ConfigError
 from mooer.data.dataset import DataConfig
 from mooer.data.text_config import TextDataConfig
 from mooer.models.builders import ModelConfig
+from mooer.models.transformer_lm import TransformerLmConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +151,9 @@ class TrainingConfig:
 class RunConfig:
     """A whole training file; the resolved one is written to the run folder as config.yaml."""
 
-    model: ModelConfig
-    """What is trained; see `mooer.models.builders.ModelConfig`."""
+    model: ModelConfig | TransformerLmConfig
+    """What is trained; its `family` tells which: see `mooer.models.builders.ModelConfig` and
+    `mooer.models.transformer_lm.TransformerLmConfig`."""
     data: DataConfig | TextDataConfig
     """What it is trained on: recordings (`mooer.data.dataset.DataConfig`), or with `input: text` text alone
     (`mooer.data.text_config.TextDataConfig`)."""
@@ -182,6 +184,7 @@ class RunConfig:
 
     def _check_text(self) -> None:
         _require(self.data.train_list is not None, "data.train_list must be set")
+        _require(self.data.tokenizer_path is not None, "data.tokenizer_path must be set")
         _require(self.training.validation_error_rate == "none", "validation_error_rate needs recordings; leave it at none")
 
     def _check_encoder_cache(self) -> None:

@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,14 +47,21 @@ class Monitor:
     Args:
         start: where the run begins or goes on.
         total_steps: length of the progress bar.
-        frame_seconds: seconds of audio in a model frame.
+        frame_seconds: seconds of audio in a model frame; 0 where tokens of text are counted.
+        measures: what is told of a step's or validation's sums beside loss and accuracy.
     """
 
     def __init__(
-        self, output_dir: Path, config: TrainingConfig, start: Progress, total_steps: int, frame_seconds: float
+        self,
+        output_dir: Path,
+        config: TrainingConfig,
+        start: Progress,
+        total_steps: int,
+        frame_seconds: float,
+        measures: Callable[[Sums], Mapping[str, float]] = lambda _sums: {},
     ) -> None:
         self._interval = config.log_interval
-        self._frame_seconds = frame_seconds
+        self._frame_seconds, self._measures = frame_seconds, measures
         self._losses: deque[float] = deque(maxlen=REMEMBERED_LOSSES)
         self._frames, self._since = 0, time.monotonic()
         self._stack = contextlib.ExitStack()
@@ -117,23 +124,26 @@ class Monitor:
             "tokens": result.sums.tokens,
             "utterances": result.sums.utterances,
             "unalignable": result.sums.unalignable,
-            "audio_hours_per_hour": self._speed(),
+            **self._measures(result.sums),
         }
-        shown = f"loss {values['loss']:.3f}, accuracy {values['accuracy']:.3f}, {values['audio_hours_per_hour']:.0f} h/h"
+        speed = self._speed()
+        values["audio_hours_per_hour" if self._frame_seconds else "tokens_per_second"] = speed
+        unit = "h/h" if self._frame_seconds else "tokens/s"
+        shown = f"loss {values['loss']:.3f}, accuracy {values['accuracy']:.3f}, {speed:.0f} {unit}"
         self._bar.set_postfix_str(shown, refresh=False)
         self._write("step", progress, values)
         self._draw("train", progress.step, values)
 
     def _speed(self) -> float:
-        """Seconds of audio a second since the last call."""
+        """Seconds of audio, or tokens, a second since the last call."""
         now = time.monotonic()
-        speed = self._frames * self._frame_seconds / max(1e-9, now - self._since)
+        speed = self._frames * (self._frame_seconds or 1.0) / max(1e-9, now - self._since)
         self._frames, self._since = 0, now
         return round(speed, 1)
 
     def validation(self, progress: Progress, sums: Sums, error_rate: float | None) -> None:
         """Write down how the model does on the development set."""
-        values = {"loss": sums.mean_loss, "accuracy": sums.accuracy, "error_rate": error_rate}
+        values = {"loss": sums.mean_loss, "accuracy": sums.accuracy, "error_rate": error_rate, **self._measures(sums)}
         shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
         self._info("step %d: development set: %s", progress.step, shown)
         self._write("validation", progress, values)

@@ -100,7 +100,7 @@ def _train_and_export(config: RunConfig, output_dir: Path, device: torch.device,
     run, start = _prepare(config, family, output_dir, device, error_rate)
     if dist.is_main():
         _write_records(config, family, output_dir, start, device)
-    with Monitor(output_dir, config.training, start, run.total_steps, family.frame_seconds) as monitor:
+    with Monitor(output_dir, config.training, start, run.total_steps, family.frame_seconds, family.measures) as monitor:
         end = train(run, start, monitor)
     cache = run.engine.model.encoder_cache if config.training.encoder_cache is not None else None
     if cache is not None:

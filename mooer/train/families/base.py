@@ -13,6 +13,8 @@ from mooer.data.dataset import Loader
 if TYPE_CHECKING:
     import torch
 
+    from mooer.train.step import Sums
+
 Split = Literal["train", "dev"]
 Form = Literal["safetensors", "int8", "released"]
 
@@ -76,6 +78,10 @@ class Family(ABC):
     def parts_from_files(self) -> Set[str]:
         """The parts of the model (the first components of its parameters' names) that begin with the weights of a file."""
         return frozenset()
+
+    def measures(self, _sums: "Sums") -> dict[str, float]:
+        """What is told of a step's or a validation's sums beside loss and accuracy."""
+        return {}
 
     def weight_files(self) -> Iterable[Path]:
         """The files that the model's weights begin with."""
