@@ -24,6 +24,7 @@ from mooer.common.errors import TrainingError
 from mooer.train.config import TrainingConfig
 from mooer.train.loss_scale import LossScale
 from mooer.train.optim import set_learning_rate
+from mooer.train.precision import computing_in, store_frozen_llm
 from mooer.train.zero import fragment, gather, gradient_pieces, scatter, whole_shape, whole_weight
 
 BUCKET_ELEMENTS = 200_000_000
@@ -96,7 +97,7 @@ class Engine:
         self._scale = LossScale() if self._dtype == torch.float16 else None
         if self._dtype != torch.float32:
             store_frozen_llm(model, self._dtype)
-            model.forward = functools.partial(_in_autocast, model.forward, device.type, self._dtype)
+            model.forward = functools.partial(_computing, model.forward, self._dtype, device.type)
         sizes = sum(parameter.numel() for _, parameter in self._trained)
         self._deepspeed, *_ = deepspeed.initialize(
             model=model.to(device), optimizer=optimizer, config=_deepspeed_config(config, sizes), dist_init_required=False
@@ -177,7 +178,7 @@ class Engine:
         Ranks do not talk, unless `needs_all_ranks`.
         """
         self.model.eval()
-        with torch.no_grad(), torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+        with torch.no_grad(), computing_in(self._dtype, self.device.type):
             yield self.model
 
     def weights(self, names: Iterable[str]) -> dict[str, Tensor]:
@@ -235,25 +236,9 @@ class Engine:
                 scatter(part, state[f"{kind}.{name}"].to(part.owner.device), values[kind])
 
 
-def _in_autocast(forward: Callable[..., Any], device_type: str, dtype: torch.dtype, *inputs: Any, **options: Any) -> Any:
-    with torch.autocast(device_type, dtype):
+def _computing(forward: Callable[..., Any], dtype: torch.dtype, device_type: str, *inputs: Any, **options: Any) -> Any:
+    with computing_in(dtype, device_type):
         return forward(*inputs, **options)
-
-
-def store_frozen_llm(model: nn.Module, dtype: torch.dtype) -> None:
-    """Keep the frozen linear layers of `model.llm` in `dtype`, in place.
-
-    Autocast would cast them in every forward pass otherwise. Embeddings, tied output layers and norms stay in float32.
-    """
-    llm = getattr(model, "llm", None)
-    if llm is None:
-        return
-    embeddings = {id(module.weight) for module in llm.modules() if isinstance(module, nn.Embedding)}
-    for module in llm.modules():
-        if isinstance(module, nn.Linear):
-            for parameter in module.parameters(recurse=False):
-                if not parameter.requires_grad and id(parameter) not in embeddings:
-                    parameter.data = parameter.data.to(dtype)
 
 
 def _deepspeed_config(config: TrainingConfig, num_parameters: int) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 """Hours of audio trained in an hour, and the loss after it: mooer's training step against the plain loop, on the same cores.
 
 Both train the adapter and the LLM of egs/mini from the same first weights, on the same utterances for the same number of
-epochs, with as many utterances to an optimizer step. mooer: two ranks of one thread, batches by length, outputs of the frozen
-encoder kept on disk (in the first epoch they are made). The plain loop: one process with torch's own number of threads;
-soundfile, torchaudio's fbank and a Python loop for LFR whenever an utterance is needed; batches of 8 in a random order, four
-to a step; logits of all columns; the LLM's own loss. Start-up is not counted. Run in a finished egs/mini (or its --work_dir):
-python ../../tools/bench/train.py
+epochs, in about as many optimizer steps. mooer: two ranks of one thread, in float32 and in bfloat16, batches by length, outputs
+of the frozen encoder kept on disk (in the first epoch they are made). The plain loop: one process with torch's own number of
+threads; soundfile, torchaudio's fbank and a Python loop for LFR whenever an utterance is needed; batches of 8 in random order,
+four to a step; logits of all columns; the LLM's own loss. Start-up is not counted. Run in a finished egs/mini (or its
+--work_dir): python ../../tools/bench/train.py
 """
 
 import argparse
@@ -45,8 +45,9 @@ from tools.bench.loader import PlainDataset
 CONFIG = Path(__file__).resolve().parents[2] / "egs" / "mini" / "conf" / "mooer.yaml"
 RANKS = 2
 PLAIN_BATCH, ACCUMULATION = 8, 4
-# What mini's utterances of about 2.5 s fill with 16 of them.
-RANK_FRAMES = 4000
+# Frames of a rank's batch, for about as many steps in an epoch as the plain loop makes.
+RANK_FRAMES = 3300
+DTYPES = {"mooer": "float32", "mooer_bfloat16": "bfloat16", "plain": "float32"}
 
 
 class Ours:
@@ -124,12 +125,16 @@ def subset(path, count, folder):
 def run(way, list_path, epochs, folder):
     """Train in one way; the main rank prints seconds of each epoch, steps, and the loss afterwards."""
     raw = load_yaml(CONFIG, RunConfig)
-    config = dataclasses.replace(raw, data=dataclasses.replace(raw.data, train_list=list_path))
+    config = dataclasses.replace(
+        raw,
+        data=dataclasses.replace(raw.data, train_list=list_path),
+        training=dataclasses.replace(raw.training, dtype=DTYPES[way]),
+    )
     tokenizer = load_tokenizer(config.model.tokenizer_path)
     seconds = []
     with processes(torch.device("cpu")):
         torch.manual_seed(0)
-        job = {"mooer": Ours, "plain": Plain}[way](config, tokenizer, build_model(config.model, len(tokenizer)), folder)
+        job = (Plain if way == "plain" else Ours)(config, tokenizer, build_model(config.model, len(tokenizer)), folder)
         for number in range(epochs):
             started = time.perf_counter()
             job.epoch(number, epochs * job.steps)
@@ -144,7 +149,7 @@ def start(way, list_path, arguments, folder):
     options = ["--way", way, "--train_list", list_path, "--epochs", str(arguments.epochs), "--folder", str(folder)]
     command = [sys.executable, __file__, *options]
     environment = dict(os.environ)
-    if way == "mooer":
+    if way != "plain":
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(RANKS)]
         environment["OMP_NUM_THREADS"] = "1"
     else:
@@ -169,19 +174,20 @@ def main():
     if arguments.way:
         run(arguments.way, arguments.train_list, arguments.epochs, Path(arguments.folder))
         return
-    found = {"mooer": [], "plain": []}
+    found = {way: [] for way in DTYPES}
     with tempfile.TemporaryDirectory() as name:
         source = load_yaml(CONFIG, RunConfig).data.train_list
         list_path, hours = subset(source, arguments.num_utterances, Path(name))
         for number in range(arguments.repeats):
             for way, results in found.items():
-                (Path(name) / str(number)).mkdir(exist_ok=True)
-                results.append(start(way, list_path, arguments, Path(name) / str(number)))
+                folder = Path(name) / f"{way}{number}"
+                folder.mkdir()
+                results.append(start(way, list_path, arguments, folder))
     fastest = {way: min(results, key=lambda result: sum(result["seconds"])) for way, results in found.items()}
-    for result in fastest.values():
+    for result in reversed(fastest.values()):
         result["hours_an_hour"] = round(arguments.epochs * hours / (sum(result["seconds"]) / 3600))
-    ratio = fastest["mooer"]["hours_an_hour"] / fastest["plain"]["hours_an_hour"]
-    print(json.dumps({"hours": round(hours, 2), "epochs": arguments.epochs, **fastest, "ratio": round(ratio, 2)}, indent=2))
+        result["times_plain"] = round(result["hours_an_hour"] / fastest["plain"]["hours_an_hour"], 2)
+    print(json.dumps({"hours": round(hours, 2), "epochs": arguments.epochs, **fastest}, indent=2))
 
 
 if __name__ == "__main__":
