@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,6 +34,32 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def staged_directory(directory: str | Path, may_replace: Callable[[Path], bool]) -> Iterator[Path]:
+    """A temporary folder that takes the name `directory` on success and vanishes on error.
+
+    Args:
+        may_replace: whether a folder that has the name already is an earlier one of the kind, which gives way.
+
+    Raises:
+        PathError: `directory` exists and is neither empty nor such a folder.
+    """
+    directory = Path(directory)
+    if directory.is_file() or (directory.is_dir() and any(directory.iterdir()) and not may_replace(directory)):
+        raise PathError(f"{directory} exists and is no model directory; name a new folder")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.", suffix=".tmp"))
+    try:
+        folder = temporary / "new"
+        folder.mkdir()
+        yield folder
+        if directory.exists():
+            directory.replace(temporary / "old")
+        folder.replace(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def give_usual_mode(path: str | Path) -> None:

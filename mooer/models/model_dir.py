@@ -7,12 +7,9 @@ lora/  in peft's form, if there is one frontend.yaml, run.json
 encoder/  settings of an encoder of transformers, if it is one
 """
 
-import contextlib
 import dataclasses
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ from torch import nn
 import mooer
 from mooer.common.config import dump_yaml, load_yaml
 from mooer.common.errors import ConfigError, PathError, WeightsError
-from mooer.common.files import atomic_write, require_dir, require_file
+from mooer.common.files import atomic_write, require_dir, require_file, staged_directory
 from mooer.models.builders import (
     ENCODER_DIR,
     ModelConfig,
@@ -257,7 +254,7 @@ def export_model_dir(
     Raises:
         PathError: the directory exists and is no model directory; it is left alone.
     """
-    with staged_directory(directory) as folder:
+    with staged_directory(directory, is_model_dir) as folder:
         outside = config.family == "speech_llm" and has_outside_llm(config)
         state = _own_state(model, with_llm=not outside)
         write_safetensors(folder / MODEL_FILE, quantise_rows(state) if int8 else state)
@@ -337,26 +334,3 @@ def copy_tokenizer(source: Path, destination: Path) -> None:
 def _write_text(path: Path, text: str) -> None:
     with atomic_write(path) as stream:
         stream.write(text)
-
-
-@contextlib.contextmanager
-def staged_directory(directory: str | Path) -> Iterator[Path]:
-    """A temporary folder that takes the name `directory` on success and vanishes on error.
-
-    Raises:
-        PathError: `directory` exists and is neither empty nor an earlier model directory.
-    """
-    directory = Path(directory)
-    if directory.is_file() or (directory.is_dir() and any(directory.iterdir()) and not is_model_dir(directory)):
-        raise PathError(f"{directory} exists and is no model directory; name a new folder")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.", suffix=".tmp"))
-    try:
-        folder = temporary / "new"
-        folder.mkdir()
-        yield folder
-        if directory.exists():
-            directory.replace(temporary / "old")
-        folder.replace(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

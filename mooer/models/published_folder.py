@@ -4,6 +4,7 @@ Of config.yaml only the sections of the model are read; those for its training s
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,13 +13,16 @@ import yaml
 
 from mooer.common.config import from_dict
 from mooer.common.errors import ConfigError
-from mooer.common.files import require_dir, require_file
-from mooer.models.weights import State, read_state
+from mooer.common.files import atomic_write, require_dir, require_file, staged_directory
+from mooer.models.weights import State, read_state, write_torch
 
 T = TypeVar("T")
 
 CONFIG_FILE = "config.yaml"
+WEIGHTS_FILE = "model.pt"
+CMVN_FILE = "am.mvn"
 TOKENS_FILE = "tokens.json"
+RECORD_FILE = "run.json"
 
 # Keys of a file that fine-tuning wrote, under which its tensors lie, and what it put before their names.
 _CONTAINERS = ("state_dict", "model_state_dict", "model")
@@ -91,3 +95,44 @@ def open_published_folder(folder: str | Path, model: str) -> PublishedFolder:
     opened = PublishedFolder(path, settings)
     opened.require("model", model)
     return opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedModel:
+    """A trained model as it is written to such a folder."""
+
+    settings: Mapping[str, Any]
+    """Of config.yaml."""
+    weights: State
+    """Of model.pt."""
+    cmvn_path: Path | None = None
+    """Copied to am.mvn; None for a model without."""
+    tokens: Sequence[str] | None = None
+    """Of tokens.json; None for a model without."""
+    record: Mapping[str, Any]
+    """Command, commit, versions and the like, written to run.json beside the rest."""
+
+
+def write_published_folder(folder: str | Path, model: PublishedModel) -> None:
+    """Write a model as a new folder, which takes its name when it is complete.
+
+    Raises:
+        PathError: `folder` is a file, or holds anything but an earlier folder of such a model; there is no CMVN file.
+    """
+    with staged_directory(folder, _is_published_folder) as staged:
+        _write_text(staged / CONFIG_FILE, yaml.safe_dump(dict(model.settings), sort_keys=False, allow_unicode=True))
+        write_torch(staged / WEIGHTS_FILE, model.weights)
+        if model.cmvn_path is not None:
+            _write_text(staged / CMVN_FILE, require_file(model.cmvn_path, "CMVN file").read_text(encoding="utf-8"))
+        if model.tokens is not None:
+            _write_text(staged / TOKENS_FILE, json.dumps(list(model.tokens), ensure_ascii=False, indent=0) + "\n")
+        _write_text(staged / RECORD_FILE, json.dumps(dict(model.record), ensure_ascii=False, indent=2) + "\n")
+
+
+def _is_published_folder(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as stream:
+        stream.write(text)

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mooer.common.errors import ConfigError
-from mooer.models.published_folder import PublishedFolder, open_published_folder
+from mooer.models.published_folder import WEIGHTS_FILE, PublishedFolder, open_published_folder
 from mooer.models.sanm_encoder import SanmEncoder, SanmEncoderConfig
 from mooer.models.weights import State, load_state
 
-WEIGHTS_FILE = "model.pt"
 MARKS = ("<unk>", "_", "，", "。", "？", "、")
 FULL_WIDTH = {",": "，", "?": "？"}
 UNKNOWN, NO_MARK, COMMA, PERIOD, QUESTION, PAUSE = range(len(MARKS))

@@ -121,6 +121,11 @@ class FsmnEncoder(nn.Module):
             [B, T, V], each row of sum 1, and the new memories, one [B, D, P] a block. Pieces of any lengths give what the whole
             gives at once, on a CPU and with the published sizes to the last bit.
         """
+        logits, kept = self.logits(frames, memories)
+        return logits.softmax(dim=-1)[:, : frames.shape[1]], kept
+
+    def logits(self, frames: Tensor, memories: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """What the posteriors are the softmax of, with rows of padding after the T of the piece, and the new memories."""
         length = frames.shape[1]
         if memories is None:
             memories = [frames.new_zeros(len(frames), self.proj_dim, self.past_frames)] * len(self.fsmn)
@@ -131,8 +136,13 @@ class FsmnEncoder(nn.Module):
         for block, past in zip(self.fsmn, memories, strict=True):
             hidden, history = block(hidden, past)
             kept.append(history[:, :, length : length + self.past_frames].clone())
-        posteriors = self.out_linear2(self.out_linear1(hidden)).softmax(dim=-1)
-        return posteriors[:, :length], kept
+        return self.out_linear2(self.out_linear1(hidden)), kept
+
+
+def check_silence_ids(silence_ids: Sequence[int], num_classes: int) -> None:
+    """Refuse silence classes that a network of so many does not have. Raises ConfigError."""
+    if not silence_ids or not all(0 <= index < num_classes for index in silence_ids):
+        raise ConfigError(f"sil_pdf_ids is {list(silence_ids)}; needed are some of the classes 0 to {num_classes - 1}")
 
 
 class FsmnVad(nn.Module):
@@ -140,10 +150,7 @@ class FsmnVad(nn.Module):
 
     def __init__(self, config: FsmnConfig, silence_ids: Sequence[int] = (0,)) -> None:
         super().__init__()
-        if not silence_ids or not all(0 <= index < config.output_dim for index in silence_ids):
-            raise ConfigError(
-                f"sil_pdf_ids is {list(silence_ids)}; needed are some of the classes 0 to {config.output_dim - 1}"
-            )
+        check_silence_ids(silence_ids, config.output_dim)
         self.encoder = FsmnEncoder(config)
         self.silence_ids = list(silence_ids)
 

@@ -12,13 +12,10 @@ from typing import Any, Literal
 from mooer.common.errors import ConfigError
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
-from mooer.models.published_folder import open_published_folder
+from mooer.models.published_folder import CMVN_FILE, WEIGHTS_FILE, open_published_folder
 from mooer.models.vad import FsmnConfig, load_fsmn_vad
 from mooer.pipeline.speech_segments import SpeechOptions
 from mooer.pipeline.voice_activity import VoiceActivityDetector
-
-WEIGHTS_FILE = "model.pt"
-CMVN_FILE = "am.mvn"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mooer.common.errors import ConfigError
-from mooer.data.dataset import DataConfig
+from mooer.data.config import DataConfig, TaskConfig
 from mooer.data.text_config import TextDataConfig
 from mooer.models.builders import ModelConfig
 from mooer.models.transformer_lm import TransformerLmConfig
+from mooer.models.vad_training import VadModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +152,8 @@ class TrainingConfig:
 class RunConfig:
     """A whole training file; the resolved one is written to the run folder as config.yaml."""
 
-    model: ModelConfig | TransformerLmConfig
-    """What is trained; its `family` tells which: see `mooer.models.builders.ModelConfig` and
-    `mooer.models.transformer_lm.TransformerLmConfig`."""
+    model: ModelConfig | TransformerLmConfig | VadModelConfig
+    """What is trained; its first key, `family`, tells which of these it is."""
     data: DataConfig | TextDataConfig
     """What it is trained on: recordings (`mooer.data.dataset.DataConfig`), or with `input: text` text alone
     (`mooer.data.text_config.TextDataConfig`)."""
@@ -161,7 +161,7 @@ class RunConfig:
     """How it is trained."""
 
     def __post_init__(self) -> None:
-        needed = "audio" if isinstance(self.model, ModelConfig) else "text"
+        needed = "text" if isinstance(self.model, TransformerLmConfig) else "audio"
         _require(self.data.input == needed, f"data.input is {self.data.input}; model.family {self.model.family} needs {needed}")
         if isinstance(self.data, TextDataConfig):
             self._check_text()
@@ -179,6 +179,9 @@ class RunConfig:
             self.data.train_list is not None or self.data.mixture is not None,
             "one of data.train_list and data.mixture must be set",
         )
+        if isinstance(self.model, VadModelConfig):
+            self._check_vad()
+            return
         kind, needed = self.data.frontend.kind, self.model.frontend_kind
         _require(kind == needed, f"data.frontend.kind is {kind}; encoder_type {self.model.encoder_type} needs kind: {needed}")
 
@@ -186,6 +189,16 @@ class RunConfig:
         _require(self.data.train_list is not None, "data.train_list must be set")
         _require(self.data.tokenizer_path is not None, "data.tokenizer_path must be set")
         _require(self.training.validation_error_rate == "none", "validation_error_rate needs recordings; leave it at none")
+
+    def _check_vad(self) -> None:
+        data = self.data
+        is_fit = data.frontend.kind == "kaldi_fbank" and data.frontend.lfr_n == 1
+        _require(is_fit, "a fsmn_vad says something every 10 ms: set data.frontend to {lfr_m: 5, lfr_n: 1}")
+        _require(data.cmvn_path is not None, "a fsmn_vad needs data.cmvn_path: its published form has an am.mvn")
+        _require(data.tasks == (TaskConfig(),), "a fsmn_vad learns from the label speech; remove data.tasks")
+        _require(not data.augment.speeds, "data.augment.speeds would move the speech away from its label; remove them")
+        is_plain = self.training.validation_error_rate == "none"
+        _require(is_plain, "a fsmn_vad writes no text: leave validation_error_rate at none")
 
     def _check_encoder_cache(self) -> None:
         _require(

@@ -89,14 +89,20 @@ _TEMPLATES = (
 )
 
 
+def draw_words(draw: random.Random) -> dict[str, dict[str, str]]:
+    """A word for every slot of a template, by language; whatever stands in one place stands for the same in both languages."""
+    values = {language: {} for language in ("en", "zh")}
+    for choices in _SLOTS:
+        entry = draw.choice(choices)
+        for language, filled in values.items():
+            filled.update(entry[language])
+    return values
+
+
 def sentence(draw: random.Random) -> SentencePair:
     """One sentence pair; every template is equally likely."""
     english, chinese = draw.choice(_TEMPLATES)
-    entries = [draw.choice(choices) for choices in _SLOTS]
-    values = {language: {} for language in ("en", "zh")}
-    for entry in entries:
-        for language, filled in values.items():
-            filled.update(entry[language])
+    values = draw_words(draw)
     return SentencePair(english.format(**values["en"]), chinese.format(**values["zh"]))
 
 

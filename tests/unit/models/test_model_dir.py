@@ -15,7 +15,6 @@ from mooer.models.model_dir import (
     export_model_dir,
     find_model_dir,
     load_model_dir,
-    staged_directory,
 )
 from mooer.models.released import open_model
 from mooer.models.weights import read_state, write_safetensors
@@ -194,10 +193,3 @@ def test_export_replaces_an_earlier_model_and_a_failure_leaves_it(tiny, config_o
         export_model_dir(first, config_of(), tmp_path / "out", replace(assets, tokenizer_dir=tmp_path))
     torch.testing.assert_close(losses(load_model_dir(tmp_path / "out").model, batch), losses(second, batch))
     assert not list(tmp_path.glob(".out*"))
-
-
-def test_staged_directory_leaves_nothing_behind_on_error(tmp_path):
-    with pytest.raises(RuntimeError), staged_directory(tmp_path / "out") as folder:
-        (folder / "half").write_text("x")
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
