@@ -4,7 +4,7 @@ Both are given in percent of the speech that there is, as the miss and false ala
 the detection error rate.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,6 +41,8 @@ class SpeechTime:
 class SpeechActivityReport:
     """Detection errors of a set of recordings."""
 
+    collar_ms: int
+    """Time on either side of each border of reference speech that is not scored."""
     recordings: dict[str, SpeechTime]
     """In the references' order."""
     missing: tuple[str, ...]
@@ -56,10 +58,13 @@ class SpeechActivityReport:
     @property
     def signature(self) -> str:
         """All that a figure depends on besides the stretches, in one line."""
-        return f"metric:vad|of:reference-speech|collar:0|missing:missed|version:mooer-{mooer.__version__}"
+        collar = f"collar:{self.collar_ms / 1000:g}s-each-side"
+        return f"metric:vad|of:reference-speech|{collar}|missing:missed|version:mooer-{mooer.__version__}"
 
 
-def score_speech_activity(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> SpeechActivityReport:
+def score_speech_activity(
+    references: Mapping[str, str], hypotheses: Mapping[str, str], collar_ms: int = 0
+) -> SpeechActivityReport:
     """Compare labels of speech (`mooer.common.speech_times`) by recording.
 
     Raises:
@@ -67,10 +72,10 @@ def score_speech_activity(references: Mapping[str, str], hypotheses: Mapping[str
     """
     if not references:
         raise DataError("there are no references to score against")
+    pairs = {name: (_parse(name, label), _parse(name, hypotheses.get(name))) for name, label in references.items()}
     return SpeechActivityReport(
-        recordings={
-            name: _compare(_parse(name, label), _parse(name, hypotheses.get(name))) for name, label in references.items()
-        },
+        collar_ms=collar_ms,
+        recordings={name: _compare(reference, hypothesis, collar_ms) for name, (reference, hypothesis) in pairs.items()},
         missing=tuple(name for name in references if name not in hypotheses),
         extra=tuple(name for name in hypotheses if name not in references),
     )
@@ -83,18 +88,27 @@ def _parse(name: str, label: str | None) -> list[Stretch]:
         raise DataError(f"{name}: {error}") from error
 
 
-def _compare(reference: Sequence[Stretch], hypothesis: Sequence[Stretch]) -> SpeechTime:
-    speech, found = (sum(end - start for start, end in stretches) for stretches in (reference, hypothesis))
-    both = sum(_overlaps(reference, hypothesis))
-    return SpeechTime(speech, speech - both, found - both)
+def _compare(reference: Sequence[Stretch], hypothesis: Sequence[Stretch], collar_ms: int) -> SpeechTime:
+    borders = [border for stretch in reference for border in stretch] if collar_ms else []
+    ignored = join_stretches((border - collar_ms, border + collar_ms) for border in borders)
+    both = _common(reference, hypothesis)
+    sizes = [_length(stretches) - _length(_common(stretches, ignored)) for stretches in (reference, hypothesis, both)]
+    return SpeechTime(sizes[0], sizes[0] - sizes[2], sizes[1] - sizes[2])
 
 
-def _overlaps(left: Sequence[Stretch], right: Sequence[Stretch]) -> Iterator[int]:
-    """Lengths of what two rows of stretches, each in order, have in common."""
-    first = second = 0
+def _length(stretches: Sequence[Stretch]) -> int:
+    return sum(end - start for start, end in stretches)
+
+
+def _common(left: Sequence[Stretch], right: Sequence[Stretch]) -> list[Stretch]:
+    """What two rows of stretches, each in order and without overlap, have in common."""
+    common, first, second = [], 0, 0
     while first < len(left) and second < len(right):
-        yield max(0, min(left[first][1], right[second][1]) - max(left[first][0], right[second][0]))
+        start, end = max(left[first][0], right[second][0]), min(left[first][1], right[second][1])
+        if start < end:
+            common.append((start, end))
         if left[first][1] <= right[second][1]:
             first += 1
         else:
             second += 1
+    return common

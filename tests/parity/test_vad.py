@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from mooer.audio.io import load_audio
 from mooer.features.frame_stream import FrameStream, frame_decibels
 from mooer.models.vad import FsmnConfig, FsmnVad
+from mooer.models.vad_training import VadModelConfig, build_vad_training
 from mooer.models.weights import load_state
 from mooer.pipeline.speech_segments import SpeechOptions, SpeechSegmenter, merge_segments
 from mooer.pipeline.vad_dir import read_detector
@@ -241,3 +242,14 @@ def test_merged_segments_begin_with_speech(detector, folder):
     found = find_speech(detector, load_audio(folder / "e2e" / "audio.wav"))
     merged = merge_segments(found, 15000)
     assert plain(merged) == [[330, 13560], [15530, 30050]]
+
+
+def test_training_goes_on_from_the_reference(folder, detector, known):
+    """The first loss on a published directory is that of the reference's posteriors."""
+    model = build_vad_training(VadModelConfig(path=str(folder / "e2e" / "vad")))
+    frames, silence = detector.frontend(waveform(known, "wav0_int16")), known["wav0.p_sil"].double()
+    is_speech = torch.arange(len(frames)) % 3 == 0
+    output = model(frames[None], torch.tensor([len(frames)]), is_speech[None])
+    wanted = -torch.where(is_speech, 1.0 - silence, silence).log().sum()
+    assert output.loss_sum.item() == pytest.approx(wanted.item(), rel=1e-4)
+    assert output.num_correct.item() == int(((silence < 0.5) == is_speech).sum())
