@@ -1,4 +1,4 @@
-"""mooer-score: error rates and BLEU of hypotheses against references."""
+"""mooer-score: error rates, BLEU and scores of speakers, against references."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,18 +8,27 @@ import click
 from mooer.cli._command import command
 
 if TYPE_CHECKING:
-    from mooer.score.bleu import BleuReport
-    from mooer.score.wer import ScoreReport
+    from mooer.score.report import Report
+
+TEXT_METRICS = ("cer", "wer", "mer", "bleu")
+# Options that only some metrics have.
+METRICS_OF = {
+    "normalizer": TEXT_METRICS,
+    "target_language": TEXT_METRICS,
+    "compare": ("cer", "wer", "mer"),
+    "collar": ("der",),
+    "skip_overlap": ("der",),
+}
 
 
 @command
-@click.option("--ref", type=click.Path(), required=True, help="References, `ID TEXT` a line.")
-@click.option("--hyp", type=click.Path(), required=True, help="Hypotheses, `ID TEXT` a line.")
+@click.option("--ref", type=click.Path(), required=True, help="References: `ID TEXT` a line; der: RTTM; eer: trials.")
+@click.option("--hyp", type=click.Path(), required=True, help="Hypotheses: `ID TEXT` a line; der: RTTM; eer: scores.")
 @click.option(
     "--metric",
-    type=click.Choice(["cer", "wer", "mer", "bleu"]),
+    type=click.Choice([*TEXT_METRICS, "der", "eer"]),
     required=True,
-    help="mer: CJK by character, everything else by word.",
+    help="mer: CJK by character, everything else by word; der: who speaks when; eer: whether two voices are one.",
 )
 @click.option(
     "--normalizer",
@@ -28,31 +37,39 @@ if TYPE_CHECKING:
 @click.option(
     "--target_language", help="For bleu: zh takes sacrebleu's zh tokenizer, others 13a. Default: as the references look."
 )
+@click.option(
+    "--collar", type=click.FloatRange(min=0.0), help="For der: seconds on each side of a border not scored. [default: 0.25]"
+)
+@click.option("--skip_overlap", is_flag=True, help="For der: leave out where several speak at once.")
 @click.option("--compare", type=click.Path(), help="Hypotheses of a second system: is it better? (paired bootstrap)")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @click.option(
     "--top", type=click.IntRange(min=0), default=10, show_default=True, help="Errors of each kind, and utterances, to show."
 )
-@click.option("--output_dir", type=click.Path(file_okay=False), help="Gets report.txt, alignments.txt and score.json.")
+@click.option(
+    "--output_dir", type=click.Path(file_okay=False), help="Gets report.txt, score.json and, of texts, alignments.txt."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report.")
-def main(ref, hyp, metric, normalizer, target_language, compare, seed, top, output_dir, as_json) -> None:
-    """Score recognised or translated texts.
+def main(ref, hyp, metric, normalizer, target_language, collar, skip_overlap, compare, seed, top, output_dir, as_json) -> None:
+    """Score recognised or translated texts, the turns of speakers (RTTM), or comparisons of voices.
 
-    References without a hypothesis count as all deleted and are listed; hypotheses without a reference are listed.
+    References without a hypothesis count as all deleted (der: as all missed; eer: as wrong) and are listed; hypotheses without
+    a reference are listed. Trials are `ID1 ID2 target|nontarget`, their scores `ID1 ID2 SCORE`.
     """
     import json
 
     from mooer.score.report import summary, to_values
-    from mooer.score.significance import compare_error_rates, describe
-    from mooer.score.texts import read_texts
 
-    if metric == "bleu" and compare is not None:
-        raise click.UsageError("--compare works on error rates; for bleu use sacrebleu's own --paired-bs")
-    references, hypotheses = read_texts(ref, "reference file"), read_texts(hyp, "hypothesis file")
-    report = _score(references, hypotheses, metric, normalizer, target_language)
+    given = {"normalizer": normalizer, "target_language": target_language, "compare": compare}
+    _check_options(metric, given | {"collar": collar, "skip_overlap": skip_overlap or None})
+    if metric in TEXT_METRICS:
+        report, second = _score_texts(ref, [hyp, compare], metric, normalizer, target_language)
+    else:
+        report, second = _score_speakers(ref, hyp, metric, collar, skip_overlap), None
     text = summary(report)
-    if compare is not None:
-        second = _score(references, read_texts(compare, "hypothesis file"), metric, normalizer, target_language)
+    if second is not None:
+        from mooer.score.significance import compare_error_rates, describe
+
         text += describe(compare_error_rates(report, second, seed))
     text += _details(report, top)
     if output_dir is not None:
@@ -60,28 +77,63 @@ def main(ref, hyp, metric, normalizer, target_language, compare, seed, top, outp
     click.echo(json.dumps(to_values(report), ensure_ascii=False) if as_json else text, nl=as_json)
 
 
-def _score(
-    references: dict[str, str], hypotheses: dict[str, str], metric: str, normalizer: str | None, target_language: str | None
-) -> "ScoreReport | BleuReport":
+def _check_options(metric: str, given: dict[str, object]) -> None:
+    """Exits with a message for an option that the metric has no use for."""
+    if metric == "bleu" and given["compare"] is not None:
+        raise click.UsageError("--compare works on error rates; for bleu use sacrebleu's own --paired-bs")
+    for name, value in given.items():
+        if value is not None and metric not in METRICS_OF[name]:
+            raise click.UsageError(f"--{name} belongs to {', '.join(METRICS_OF[name])}, not to {metric}")
+
+
+def _score_texts(
+    ref: str, hyps: list[str | None], metric: str, normalizer: str | None, target_language: str | None
+) -> "list[Report | None]":
+    """The report of each file of hypotheses; None where no file is named."""
     from mooer.score.bleu import score_bleu
+    from mooer.score.texts import read_texts
     from mooer.score.wer import score_error_rate
 
-    if metric == "bleu":
-        return score_bleu(references, hypotheses, target_language, normalizer or "none")
-    return score_error_rate(references, hypotheses, metric, normalizer or "compute-wer")
+    references = read_texts(ref, "reference file")
+    reports: list[Report | None] = []
+    for path in hyps:
+        if path is None:
+            reports.append(None)
+            continue
+        hypotheses = read_texts(path, "hypothesis file")
+        if metric == "bleu":
+            reports.append(score_bleu(references, hypotheses, target_language, normalizer or "none"))
+        else:
+            reports.append(score_error_rate(references, hypotheses, metric, normalizer or "compute-wer"))
+    return reports
 
 
-def _details(report: "ScoreReport | BleuReport", top: int) -> str:
-    """The most frequent errors and the worst utterances; empty for BLEU, for a score without errors, and with top 0."""
+def _score_speakers(ref: str, hyp: str, metric: str, collar: float | None, skip_overlap: bool) -> "Report":
+    from mooer.score.der import DEFAULT_COLLAR, DerConfig, score_diarization
+    from mooer.score.eer import read_scores, read_trials, score_trials
+    from mooer.text.rttm import read_rttm
+
+    if metric == "eer":
+        return score_trials(read_trials(ref), read_scores(hyp))
+    config = DerConfig(collar=DEFAULT_COLLAR if collar is None else collar, skip_overlap=skip_overlap)
+    return score_diarization(read_rttm(ref, "reference file"), read_rttm(hyp, "hypothesis file"), config)
+
+
+def _details(report: "Report", top: int) -> str:
+    """The most frequent errors and the worst utterances or recordings; empty where there are none, and with top 0."""
+    from mooer.score.der import DerReport
     from mooer.score.report import tables, worst_utterances
+    from mooer.score.speaker_report import der_table
     from mooer.score.wer import ScoreReport
 
+    if isinstance(report, DerReport) and top:
+        return f"\nworst recordings\n{der_table(report, top)}"
     if not isinstance(report, ScoreReport) or not report.counts.errors or not top:
         return ""
     return f"\n{tables(report, top)}\nworst utterances\n{worst_utterances(report, top)}"
 
 
-def _write(folder: Path, report: "ScoreReport | BleuReport", text: str) -> None:
+def _write(folder: Path, report: "Report", text: str) -> None:
     import json
 
     from mooer.common.files import atomic_write

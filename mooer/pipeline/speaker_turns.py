@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from mooer.common.errors import ConfigError, DataError
+from mooer.common.errors import ConfigError
 from mooer.common.files import atomic_write
 from mooer.common.lengths import SAMPLE_RATE
+from mooer.text.rttm import TimedTurn, rttm_line
 
 WINDOW_SECONDS, SHIFT_SECONDS = 1.5, 0.75
 WINDOW_SAMPLES, SHIFT_SAMPLES = int(WINDOW_SECONDS * SAMPLE_RATE), int(SHIFT_SECONDS * SAMPLE_RATE)
@@ -163,14 +164,7 @@ def rttm_lines(recording: str, turns: Iterable[Turn]) -> list[str]:
     Raises:
         DataError: a name of a recording that would not be one field.
     """
-    if not recording or recording.split() != [recording]:
-        raise DataError(f"recording {recording!r} cannot stand in RTTM; its name must have no spaces")
-    return [_rttm_line(recording, turn) for turn in turns]
-
-
-def _rttm_line(recording: str, turn: Turn) -> str:
-    start, duration = turn.start / 1000, (turn.end - turn.start) / 1000
-    return f"SPEAKER {recording} 1 {start:.3f} {duration:.3f} <NA> <NA> spk{turn.speaker} <NA> <NA>"
+    return [rttm_line(recording, TimedTurn(1000 * turn.start, 1000 * turn.end, f"spk{turn.speaker}")) for turn in turns]
 
 
 def write_rttm(path: str | Path, recordings: Mapping[str, Sequence[Turn]]) -> None:

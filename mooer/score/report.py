@@ -1,11 +1,14 @@
 """Scores as text for people and as plain values for programs."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mooer.score.align import CORRECT, DELETION, INSERTION, SUBSTITUTION, Counts, Step
 from mooer.score.bleu import BleuReport
+from mooer.score.der import DerReport
+from mooer.score.eer import EerReport
+from mooer.score.speaker_report import der_lines, der_values, eer_lines, eer_values
 from mooer.score.tables import cluster_totals, error_tables
 from mooer.score.wer import ScoreReport, UtteranceScore
 
@@ -13,11 +16,31 @@ _SIGNS = {CORRECT: "", SUBSTITUTION: "S", DELETION: "D", INSERTION: "I"}
 _NO_UNIT = "*"
 _LISTED_IDS = 20
 
+Report = ScoreReport | BleuReport | DerReport | EerReport
 
-def to_values(report: ScoreReport | BleuReport) -> dict[str, Any]:
+# What is missing and what becomes of it, and what is extra.
+_MISSING_AND_EXTRA = {
+    ScoreReport: ("references without a hypothesis, counted as all deleted", "hypotheses without a reference"),
+    BleuReport: ("references without a hypothesis, scored as empty", "hypotheses without a reference"),
+    DerReport: ("references without a hypothesis, counted as all missed", "hypotheses without a reference"),
+    EerReport: ("trials without a score, counted as wrong", "scores without a trial"),
+}
+
+
+def to_values(report: Report) -> dict[str, Any]:
     """The report as plain values, ready for JSON; ids and totals, without the alignments."""
-    if isinstance(report, BleuReport):
-        return _bleu_values(report)
+    match report:
+        case BleuReport():
+            return _bleu_values(report)
+        case DerReport():
+            return der_values(report)
+        case EerReport():
+            return eer_values(report)
+        case ScoreReport():
+            return _error_rate_values(report)
+
+
+def _error_rate_values(report: ScoreReport) -> dict[str, Any]:
     counts = report.counts
     return {
         "metric": report.metric,
@@ -59,10 +82,21 @@ def _bleu_values(report: BleuReport) -> dict[str, Any]:
     }
 
 
-def summary(report: ScoreReport | BleuReport) -> str:
+def summary(report: Report) -> str:
     """The figure, what it is made of, which ids were missing or extra, and the signature, in a few lines."""
-    lines = _bleu_lines(report) if isinstance(report, BleuReport) else _error_rate_lines(report)
-    return "\n".join([*lines, *_id_lines(report), f"signature: {report.signature}"]) + "\n"
+    return "\n".join([*_lines(report), *_id_lines(report), f"signature: {report.signature}"]) + "\n"
+
+
+def _lines(report: Report) -> Iterable[str]:
+    match report:
+        case BleuReport():
+            return _bleu_lines(report)
+        case DerReport():
+            return der_lines(report)
+        case EerReport():
+            return eer_lines(report)
+        case ScoreReport():
+            return _error_rate_lines(report)
 
 
 def _bleu_lines(report: BleuReport) -> list[str]:
@@ -91,12 +125,12 @@ def format_counts(counts: Counts) -> str:
     )
 
 
-def _id_lines(report: ScoreReport | BleuReport) -> Iterator[str]:
-    treated = "scored as empty" if isinstance(report, BleuReport) else "counted as all deleted"
+def _id_lines(report: Report) -> Iterator[str]:
+    missing, extra = _MISSING_AND_EXTRA[type(report)]
     if report.missing:
-        yield f"missing: {len(report.missing)} references without a hypothesis, {treated}: {_listed(report.missing)}"
+        yield f"missing: {len(report.missing)} {missing}: {_listed(report.missing)}"
     if report.extra:
-        yield f"extra: {len(report.extra)} hypotheses without a reference, not counted: {_listed(report.extra)}"
+        yield f"extra: {len(report.extra)} {extra}, not counted: {_listed(report.extra)}"
 
 
 def _listed(ids: tuple[str, ...]) -> str:

@@ -59,6 +59,13 @@ def test_bleu_and_a_second_system(files):
         (["--metric", "cer", "--normaliser", "none"], "normalizer"),
         (["--metric", "cer", "--compare", "nowhere"], "nowhere does not exist"),
         (["--metric", "bleu", "--compare", "hyp"], "--compare works on error rates"),
+        (["--metric", "cer", "--collar", "0.5"], "--collar belongs to der"),
+        (["--metric", "cer", "--skip_overlap"], "--skip_overlap belongs to der"),
+        (["--metric", "der", "--normalizer", "none"], "--normalizer belongs to cer, wer, mer, bleu"),
+        (["--metric", "eer", "--compare", "hyp"], "--compare belongs to cer, wer, mer"),
+        (["--metric", "der", "--collar", "-1"], "-1"),
+        (["--metric", "der"], "ref:1"),
+        (["--metric", "eer"], "ref:1"),
     ],
 )
 def test_wrong_options_exit_with_2_and_write_nothing(files, options, message):
@@ -74,3 +81,40 @@ def test_faulty_files_exit_with_2(files):
     assert result.exit_code == 2
     assert "twice:2" in result.stderr
     assert run(files, "--metric", "cer", hyp="absent").exit_code == 2
+
+
+@pytest.fixture
+def speakers(tmp_path):
+    line = "SPEAKER {} 1 {} {} <NA> <NA> {} <NA> <NA>\n"
+    reference = line.format("a", 0, 4, "A") + line.format("a", 4, 6, "B") + line.format("b", 0, 2, "A")
+    (tmp_path / "ref").write_text(reference)
+    (tmp_path / "hyp").write_text(line.format("a", 0, 10, "spk0") + line.format("z", 0, 1, "spk0"))
+    return tmp_path
+
+
+def test_der_as_json(speakers):
+    values = json.loads(run(speakers, "--metric", "der", "--json").stdout)
+    expected = {"metric": "der", "speech": 10.5, "missed": 1.5, "false_alarm": 0.0, "confusion": 3.5, "percent": 47.619}
+    assert values.items() >= expected.items()
+    assert values["recordings"]["a"]["mapping"] == {"B": "spk0"}
+    assert (values["missing"], values["extra"]) == (["b"], ["z"])
+
+
+def test_der_report_and_its_options(speakers):
+    result = run(speakers, "--metric", "der", "--collar", "0", "--skip_overlap", "--output_dir", str(speakers / "out"))
+    assert "Overall -> 50.00 % of 12.000 s: missed 2.000 s, false alarm 0.000 s, confusion 4.000 s" in result.stdout
+    assert "missing: 1 references without a hypothesis, counted as all missed: b" in result.stdout
+    assert "extra: 1 hypotheses without a reference, not counted: z" in result.stdout
+    assert "a -> 40.00 % of 10.000 s" in result.stdout
+    assert "collar:0s-each-side|overlap:skipped" in result.stdout
+    assert (speakers / "out" / "report.txt").read_text(encoding="utf-8") == result.stdout
+    assert not (speakers / "out" / "alignments.txt").exists()
+    assert "worst recordings" not in run(speakers, "--metric", "der", "--top", "0").stdout
+
+
+def test_eer(tmp_path):
+    (tmp_path / "ref").write_text("a b target\nc d target\na c nontarget\na d nontarget\n")
+    (tmp_path / "hyp").write_text("a b 0.9\nc d 0.3\na c 0.4\nb d 0.5\n")
+    values = json.loads(run(tmp_path, "--metric", "eer", "--json").stdout)
+    assert values.items() >= {"metric": "eer", "n": 4, "missing": ["a d"], "extra": ["b d"], "percent": 50.0}.items()
+    assert "EER 50.00 % over 2 target and 2 nontarget trials" in run(tmp_path, "--metric", "eer").stdout
