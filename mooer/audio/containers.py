@@ -72,13 +72,21 @@ def _memory_file() -> BinaryIO:
 def decode_container(
     audio: AudioStream, sound: soundfile.SoundFile, start: float | None, end: float | None, limits: AudioLimits
 ) -> np.ndarray:
-    """Samples [S, channels] float32 from `start` to `end` seconds.
+    """Samples [S, channels] float32 from `start` to `end` seconds. Raises AudioError as `container_blocks` does."""
+    blocks = list(container_blocks(audio, sound, start, end, limits))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def container_blocks(
+    audio: AudioStream, sound: soundfile.SoundFile, start: float | None, end: float | None, limits: AudioLimits
+) -> Iterator[np.ndarray]:
+    """The samples [S, channels] float32 from `start` to `end` seconds, block by block.
 
     Raises:
         AudioError: truncated (decoding stops before the promised end), too_long, and as `frame_range` does.
     """
     first, stop = frame_range(audio.name, sound.frames, sound.samplerate, start, end)
-    blocks, done, wanted = [], 0, stop - first
+    done, wanted = 0, stop - first
     most = limits.max_frames(sound.samplerate, sound.channels)
     try:
         if first:
@@ -87,13 +95,12 @@ def decode_container(
             block = sound.read(min(wanted - done, _BLOCK_SAMPLES // sound.channels), dtype="float32", always_2d=True)
             if not len(block):
                 raise _cut_off(audio, first + done, sound)
-            blocks.append(block)
             done += len(block)
             if done > most:
                 limits.check(audio.name, done, sound.samplerate, sound.channels)
+            yield block
     except soundfile.LibsndfileError as error:
         raise _cut_off(audio, first + done, sound, f" ({error.error_string})") from error
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _cut_off(audio: AudioStream, position: int, sound: soundfile.SoundFile, why: str = "") -> AudioError:

@@ -60,11 +60,11 @@ def container_name(audio: AudioStream) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Decoded:
-    """What came out of ffmpeg."""
+class FfmpegBlock:
+    """A stretch of what comes out of ffmpeg."""
 
     samples: np.ndarray
-    """[S, channels] float32, from the wanted start on."""
+    """[S, channels] float32, of the wanted part."""
     sample_rate: int
     num_frames: int
     """Samples a channel read so far, from the beginning of the recording."""
@@ -80,6 +80,21 @@ def decode_with_ffmpeg(
     Raises:
         AudioError: unsupported (no ffmpeg here), unreadable, truncated, too_long, and as `frame_range` does.
     """
+    blocks = list(ffmpeg_blocks(audio, start, end, limits))
+    return np.concatenate([block.samples for block in blocks]), blocks[0].sample_rate
+
+
+def ffmpeg_blocks(
+    audio: AudioStream, start: float | None, end: float | None, limits: AudioLimits, patient: bool = False
+) -> Iterator[FfmpegBlock]:
+    """The same, block by block, at least one.
+
+    Args:
+        patient: whether the limit of time holds for each block alone, as for one who works on them in between.
+
+    Raises:
+        AudioError: as `decode_with_ffmpeg`.
+    """
     program = shutil.which("ffmpeg")
     if program is None:
         message = f"{container_name(audio)} files need the program ffmpeg, which is not installed"
@@ -90,19 +105,31 @@ def decode_with_ffmpeg(
         tempfile.TemporaryFile() as messages,
         _started(_arguments(program, path), audio.name, messages) as process,
     ):
-        watchdog = threading.Timer(limits.decoder_seconds, process.kill)
-        watchdog.start()
+        watchdog, block = _Watchdog(process, limits.decoder_seconds), None
         try:
-            decoded = _read_au(process.stdout, audio.name, start, end, limits)
-            if decoded is None or decoded.at_end:
+            for block in _read_au(process.stdout, audio.name, start, end, limits):
+                if patient:
+                    watchdog.cancel()
+                yield block
+                if patient:
+                    watchdog = _Watchdog(process, limits.decoder_seconds)
+            if block is None or block.at_end:
                 _check_finished(process, audio.name, messages, limits)
         finally:
             watchdog.cancel()
             process.kill()
-    if decoded is None:
+    if block is None:
         raise AudioError(f"{audio.name}: ffmpeg found no audio", "unreadable")
-    frame_range(audio.name, decoded.num_frames, decoded.sample_rate, start, end)
-    return decoded.samples, decoded.sample_rate
+    frame_range(audio.name, block.num_frames, block.sample_rate, start, end)
+
+
+class _Watchdog(threading.Timer):
+    """Ends a process after some seconds, unless it is cancelled; runs from the start."""
+
+    def __init__(self, process: subprocess.Popen, seconds: float) -> None:
+        super().__init__(seconds, process.kill)
+        self.daemon = True
+        self.start()
 
 
 def _arguments(program: str, path: Path) -> list[str]:
@@ -131,11 +158,11 @@ def _as_file(audio: AudioStream) -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def _read_au(stream: BinaryIO, name: str, start: float | None, end: float | None, limits: AudioLimits) -> _Decoded | None:
-    """Read a stream in Sun au format until it ends or `end` seconds are there; None if not even a header comes."""
+def _read_au(stream: BinaryIO, name: str, start: float | None, end: float | None, limits: AudioLimits) -> Iterator[FfmpegBlock]:
+    """Read a stream in Sun au format until it ends or `end` seconds are there; nothing if not even a header comes."""
     header = stream.read(_AU_HEADER.size)
     if len(header) < _AU_HEADER.size:
-        return None
+        return
     _, data_start, _, encoding, sample_rate, channels = _AU_HEADER.unpack(header)
     check_format(name, sample_rate, channels)
     if encoding != _AU_FLOAT32:
@@ -144,17 +171,18 @@ def _read_au(stream: BinaryIO, name: str, start: float | None, end: float | None
     first = round((start or 0.0) * sample_rate)
     stop = math.inf if end is None else round(end * sample_rate)
     block_bytes = _BLOCK_BYTES // (4 * channels) * 4 * channels
-    blocks, kept, position, at_end = [np.zeros((0, channels), np.float32)], 0, 0, False
+    kept, position, at_end = 0, 0, stop <= 0
+    if at_end:
+        yield FfmpegBlock(np.zeros((0, channels), np.float32), sample_rate, 0, False)
     while position < stop and not at_end:
         data = stream.read(block_bytes)
         at_end = len(data) < block_bytes
         block = decode_pcm(data[: len(data) // (4 * channels) * 4 * channels], channels, "f32be")
         part = block[max(0, first - position) : int(min(len(block), stop - position))]
         position += len(block)
-        blocks.append(part)
         kept += len(part)
         limits.check(name, kept, sample_rate, channels)
-    return _Decoded(np.concatenate(blocks), sample_rate, position, at_end)
+        yield FfmpegBlock(part, sample_rate, position, at_end)
 
 
 def _check_finished(process: subprocess.Popen, name: str, messages: IO[bytes], limits: AudioLimits) -> None:

@@ -27,7 +27,7 @@ from mooer.common.lengths import SAMPLE_RATE
 # Float samples have full scale 1. Peaks this far above it are integers stored as floats, which would pass as very loud speech.
 MAX_PEAK = 100.0
 _DEFAULT_LIMITS = AudioLimits()
-_INTEGER_SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"}
+INTEGER_SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"}
 # numpy kind and bytes of signed integers -> scale to full scale 1
 _INTEGER_SCALES = {("i", 1): 2.0**-7, ("i", 2): 2.0**-15, ("i", 4): 2.0**-31}
 
@@ -36,8 +36,8 @@ _INTEGER_SCALES = {("i", 1): 2.0**-7, ("i", 2): 2.0**-15, ("i", 4): 2.0**-31}
 class RawPcm:
     """Samples without a header."""
 
-    data: bytes
-    """Interleaved samples."""
+    data: bytes | Path
+    """Interleaved samples, or the file that holds them."""
     sample_rate: int = SAMPLE_RATE
     """Samples a second."""
     channels: int = 1
@@ -97,7 +97,7 @@ def load_audio(
     if sample_rate is not None and sample_rate != samples.sample_rate:
         raise AudioError(f"{name}: sample_rate={sample_rate} was given but it has {samples.sample_rate}", "unsupported")
     if not samples.from_integers:
-        _check_range(samples.values, name)
+        check_range(samples.values, name)
     return _to_mono(samples)
 
 
@@ -107,7 +107,8 @@ def _to_mono(samples: _Samples) -> Tensor:
     return resample(torch.from_numpy(samples.values.T), samples.sample_rate, SAMPLE_RATE).mean(0)
 
 
-def _check_range(values: np.ndarray, name: str) -> None:
+def check_range(values: np.ndarray, name: str) -> None:
+    """Raise AudioError for float samples that are not finite (not_finite) or far beyond full scale (unsupported)."""
     peak = max(float(values.max()), -float(values.min()))
     if not math.isfinite(peak):
         raise AudioError(f"{name}: it holds values that are not finite (NaN or infinity)", "not_finite")
@@ -125,7 +126,7 @@ def _decode(audio: AudioStream, start: float | None, end: float | None, limits: 
         return _Samples(values, sample_rate, False)
     with open_container(audio) as sound:
         values = decode_container(audio, sound, start, end, limits)
-        return _Samples(values, sound.samplerate, sound.subtype in _INTEGER_SUBTYPES)
+        return _Samples(values, sound.samplerate, sound.subtype in INTEGER_SUBTYPES)
 
 
 def _from_wav(audio: AudioStream, header: WavHeader, start: float | None, end: float | None, limits: AudioLimits) -> _Samples:
@@ -141,17 +142,25 @@ def _from_wav(audio: AudioStream, header: WavHeader, start: float | None, end: f
 
 def _from_raw(raw: RawPcm, start: float | None, end: float | None, limits: AudioLimits) -> _Samples:
     name = "raw samples"
+    check_raw(raw)
+    with open_source(raw.data) as audio:
+        contents = audio.stream.read()
+    frame_bytes = raw.channels * sample_bytes(raw.encoding)
+    num_frames, rest = divmod(len(contents), frame_bytes)
+    if rest:
+        raise AudioError(f"{name}: {len(contents)} bytes end within a sample of {frame_bytes} bytes", "truncated")
+    first, stop = frame_range(name, num_frames, raw.sample_rate, start, end)
+    limits.check(name, stop - first, raw.sample_rate, raw.channels)
+    data = memoryview(contents)[first * frame_bytes : stop * frame_bytes]
+    return _Samples(decode_pcm(data, raw.channels, raw.encoding), raw.sample_rate, not is_float(raw.encoding))
+
+
+def check_raw(raw: RawPcm) -> None:
+    """Raise AudioError unsupported for a rate, a number of channels or an encoding that raw samples cannot have."""
+    name = "raw samples"
     check_format(name, raw.sample_rate, raw.channels)
     if raw.encoding not in ENCODINGS:
         raise AudioError(f"{name}: encoding {raw.encoding!r}; allowed: {', '.join(ENCODINGS)}", "unsupported")
-    frame_bytes = raw.channels * sample_bytes(raw.encoding)
-    num_frames, rest = divmod(len(raw.data), frame_bytes)
-    if rest:
-        raise AudioError(f"{name}: {len(raw.data)} bytes end within a sample of {frame_bytes} bytes", "truncated")
-    first, stop = frame_range(name, num_frames, raw.sample_rate, start, end)
-    limits.check(name, stop - first, raw.sample_rate, raw.channels)
-    data = memoryview(raw.data)[first * frame_bytes : stop * frame_bytes]
-    return _Samples(decode_pcm(data, raw.channels, raw.encoding), raw.sample_rate, not is_float(raw.encoding))
 
 
 def _from_array(
@@ -159,22 +168,26 @@ def _from_array(
 ) -> _Samples:
     if sample_rate is None:
         raise AudioError("an array needs sample_rate=", "unsupported")
-    values = _channels_last(array)
+    values = channels_last(array)
     check_format("array", sample_rate, values.shape[1])
     first, stop = frame_range("array", len(values), sample_rate, start, end)
     limits.check("array", stop - first, sample_rate, values.shape[1])
-    values = values[first:stop]
+    return _Samples(full_scale(values[first:stop]), sample_rate, values.dtype.kind != "f")
+
+
+def full_scale(values: np.ndarray) -> np.ndarray:
+    """Samples of an array as float32 with full scale 1. Raises AudioError unsupported for a type without a known full scale."""
     if values.dtype.kind == "f":
-        return _Samples(values.astype(np.float32), sample_rate, False)
+        return values.astype(np.float32)
     if values.dtype == np.uint8:
-        return _Samples((values.astype(np.float32) - 128.0) * np.float32(2.0**-7), sample_rate, True)
+        return (values.astype(np.float32) - 128.0) * np.float32(2.0**-7)
     scale = _INTEGER_SCALES.get((values.dtype.kind, values.dtype.itemsize))
     if scale is None:
         raise AudioError(f"samples of type {values.dtype} have no known full scale; use float or int16", "unsupported")
-    return _Samples(values.astype(np.float32) * np.float32(scale), sample_rate, True)
+    return values.astype(np.float32) * np.float32(scale)
 
 
-def _channels_last(array: np.ndarray | Tensor) -> np.ndarray:
+def channels_last(array: np.ndarray | Tensor) -> np.ndarray:
     """[S], [channels, S] or [S, channels] -> [S, channels]; of two axes the shorter one is the channels."""
     if isinstance(array, Tensor):
         array = array.detach().cpu()

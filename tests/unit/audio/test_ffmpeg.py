@@ -12,6 +12,7 @@ import torch
 
 from mooer.audio.info import audio_info
 from mooer.audio.io import AudioLimits, load_audio
+from mooer.audio.stream import stream_audio
 from mooer.common.errors import AudioError
 
 MP4 = b"\0\0\0\x20ftypisom" + bytes(100)
@@ -133,3 +134,21 @@ def test_the_real_program(encode, tone, tmp_path, extension):
     assert torch.equal(waveform, load_audio(path.read_bytes()))
     assert 0.3 < waveform[8000:24000].abs().max() < 0.6
     assert reason_of(path.read_bytes()[: path.stat().st_size // 2]) in {"truncated", "unreadable"}
+
+
+def test_a_stream_gives_what_the_whole_gives(stand_in):
+    stand_in("out.write(HEADER)\nfor value in range(40):\n    out.write(bytes([0x3d, value, 0, 0]) * 30000)\n")
+    whole = load_audio(MP4)
+    pieces = list(stream_audio(MP4))
+    assert len(pieces) > 4
+    assert torch.equal(torch.cat(pieces), whole)
+
+
+def test_a_stream_may_take_its_time_between_blocks_but_not_for_one(stand_in):
+    stand_in("out.write(HEADER + bytes(4 << 20)); out.flush()\ntime.sleep(30)\n")
+    pieces = stream_audio(MP4, limits=AudioLimits(decoder_seconds=0.5))
+    next(pieces)
+    time.sleep(0.7)
+    next(pieces)
+    with pytest.raises(AudioError, match="took longer than"):
+        list(pieces)
