@@ -1,7 +1,7 @@
 """What is to be recognised, from the forms in which it is named on a command line."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mooer.common.errors import DataError
@@ -16,15 +16,21 @@ def from_files(paths: Sequence[str | Path]) -> list[Utterance]:
     Raises:
         PathError: a file does not exist.
     """
-    utterances: dict[str, Utterance] = {}
-    for path in paths:
-        path = require_file(path, "recording")
-        stem = re.sub(r"\s+", "_", path.stem)
-        identity, number = stem, 2
-        while identity in utterances:
-            identity, number = f"{stem}-{number}", number + 1
-        utterances[identity] = Utterance(identity, AudioRef(str(path)))
-    return list(utterances.values())
+    files = [require_file(path, "recording") for path in paths]
+    names = unique_names([path.stem for path in files])
+    return [Utterance(name, AudioRef(str(path))) for name, path in zip(names, files, strict=True)]
+
+
+def unique_names(stems: Iterable[str]) -> list[str]:
+    """Ids made of names: white space becomes `_`, and of equal ones all but the first get a number."""
+    names: dict[str, None] = {}
+    for stem in stems:
+        stem = re.sub(r"\s+", "_", stem)
+        name, number = stem, 2
+        while name in names:
+            name, number = f"{stem}-{number}", number + 1
+        names[name] = None
+    return list(names)
 
 
 def from_wav_scp(path: str | Path) -> list[Utterance | Problem]:

@@ -67,13 +67,16 @@ class Diarizer:
         """
         parts = [waveform[first:end] for first, end in _sample_ranges(segments, waveform.numel())]
         windows = [windows_of(start / 1000, part.numel()) for (start, _), part in zip(segments, parts, strict=True)]
-        flat = [window for of_segment in windows for window in of_segment]
-        check_speakers(len(flat), num_speakers, self.config.clustering)
-        if not flat:
+        check_speakers(sum(map(len, windows)), num_speakers, self.config.clustering)
+        if not segments:
             return []
         pieces = [_samples(part, window) for part, inside in zip(parts, windows, strict=True) for window in inside]
         labels = cluster_speakers(self.embed(pieces), num_speakers, self.config.clustering)
-        return speaker_turns(flat, labels.tolist())
+        return speaker_turns([window for inside in windows for window in inside], labels.tolist())
+
+    def embed_segment(self, samples: Tensor) -> np.ndarray:
+        """One embedding for each window of a stretch of speech [S] (float32, 16 kHz), [N, D]. Raises AudioError not_finite."""
+        return self.embed([_samples(samples, window) for window in windows_of(0.0, samples.numel())])
 
     @torch.inference_mode()
     def embed(self, waveforms: Sequence[Tensor]) -> np.ndarray:

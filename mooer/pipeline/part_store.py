@@ -67,10 +67,10 @@ class Stage:
                 json.dump({"model": model, "run": provenance.record()}, stream, ensure_ascii=False, indent=2)
                 stream.write("\n")
         found = self.model()["model"]
-        differences = _differences(found, _plain(model))
-        if differences:
+        found_differences = differences(found, _plain(model))
+        if found_differences:
             raise ConfigError(
-                f"{self._folder} holds results of another model: {'; '.join(differences)}. "
+                f"{self._folder} holds results of another model: {'; '.join(found_differences)}. "
                 "Take the model that they were begun with, or name another --output_dir"
             )
         self.digest = _digest([self._settings, before.digest if before else None, found])
@@ -144,10 +144,10 @@ def compare_settings(folder: Path, settings: dict[str, Any]) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); name another --output_dir") from error
-    differences = _differences(found, _plain(settings))
-    if differences:
+    found_differences = differences(found, _plain(settings))
+    if found_differences:
         raise ConfigError(
-            f"{folder.parent} holds results of other settings: {'; '.join(differences)}. "
+            f"{folder.parent} holds results of other settings: {'; '.join(found_differences)}. "
             "Give those it was begun with, or name another --output_dir"
         )
 
@@ -162,14 +162,14 @@ def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
     compare_settings(folder, settings)
 
 
-def _differences(found: Any, given: Any, name: str = "") -> list[str]:
+def differences(found: Any, given: Any, name: str = "") -> list[str]:
     """What differs between two nested dictionaries, by dotted name."""
     if not (isinstance(found, dict) and isinstance(given, dict)):
         return [] if found == given else [f"{name} was {_short(found)}, is {_short(given)}"]
     return [
         difference
         for key in dict.fromkeys([*found, *given])
-        for difference in _differences(found.get(key), given.get(key), f"{name}.{key}" if name else str(key))
+        for difference in differences(found.get(key), given.get(key), f"{name}.{key}" if name else str(key))
     ]
 
 

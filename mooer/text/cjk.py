@@ -11,6 +11,14 @@ CJK = (
 )
 
 
+_CHARACTER = re.compile(f"[{CJK}]")
+
+
+def is_cjk(character: str) -> bool:
+    """Whether a character is of such a script."""
+    return _CHARACTER.match(character) is not None
+
+
 def split_cjk(text: str) -> list[str]:
     """Each CJK character by itself, and each other run of characters without white space as one word."""
     return re.findall(rf"[{CJK}]|[^\s{CJK}]+", text)

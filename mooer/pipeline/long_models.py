@@ -1,0 +1,98 @@
+"""The models that long-audio recognition is made of, opened and checked together."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from mooer.common.errors import ConfigError
+from mooer.common.files import sha256
+from mooer.common.lengths import SAMPLE_RATE, WHISPER_SAMPLES
+from mooer.decode.recognizer import MAX_SECONDS, DecodeConfig, Recognizer
+from mooer.models.configuration_json import check_file_names
+from mooer.pipeline.diarization import DiarizationConfig, Diarizer
+from mooer.pipeline.punctuation import Punctuator, PunctuatorConfig, Style
+from mooer.pipeline.speech_segments import FRAME_MS, SpeechOptions
+from mooer.pipeline.transcriber_config import TranscriberConfig
+from mooer.pipeline.vad_dir import read_detector
+
+# Files of published folders that results depend on.
+_FILES = ("config.yaml", "model.pt", "campplus_cn_common.bin", "am.mvn", "tokens.json", "seg_dict")
+# Without a detector a recording is recognised in one piece, up to here.
+_WHOLE_MS = 60_000
+
+
+class LongModels:
+    """Recogniser and, where they are named, detector of speech, punctuation and speakers.
+
+    Raises:
+        PathError, ConfigError, WeightsError, DataError: a model cannot be opened, or does not fit the settings.
+    """
+
+    def __init__(self, config: TranscriberConfig) -> None:
+        self._config = config
+        for folder in self._folders().values():
+            check_file_names(folder)
+        self.recognizer = Recognizer.from_model_dir(
+            config.model_dir,
+            DecodeConfig(batch_seconds=config.batch_seconds, estimate_times=True, dtype=config.dtype, device=config.device),
+        )
+        self.detector = None if config.vad_dir is None else read_detector(config.vad_dir)
+        self.speech = None if self.detector is None else self._speech_options(self.detector.options)
+        self.punctuator = None if config.punc_dir is None else self._open_punctuator(config.punc_dir)
+        diarization = DiarizationConfig(device=config.device)
+        self.diarizer = None if config.spk_dir is None else Diarizer.from_folder(config.spk_dir, diarization)
+
+    @property
+    def has_times(self) -> bool:
+        """Whether words get times."""
+        return self.recognizer.loaded.config.family != "speech_llm"
+
+    @property
+    def style(self) -> Style:
+        """How texts are spelled and the speakers of sentences chosen."""
+        is_published = self.recognizer.loaded.config.family == "paraformer"
+        return self._config.style or ("published" if is_published else "tidy")
+
+    @property
+    def whole_ms(self) -> int:
+        """The longest recording that is recognised without a detector."""
+        return self._config.max_segment_ms or min(_WHOLE_MS, self._longest_ms())
+
+    def checksums(self) -> dict[str, dict[str, str]]:
+        """The SHA-256 of the files of each model, by their names."""
+        loaded = self.recognizer.loaded
+        files = [*loaded.weight_files, *(path for path in (loaded.cmvn_path, loaded.frontend_path) if path is not None)]
+        found = {"model": {path.name: sha256(path) for path in files}}
+        for name, folder in self._folders().items():
+            if name != "model_dir":
+                paths = (Path(folder) / file for file in _FILES)
+                found[name.removesuffix("_dir")] = {path.name: sha256(path) for path in paths if path.is_file()}
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """Command, commit, versions, settings and checksums, for run.json."""
+        return self.recognizer.record() | {"transcribe": dataclasses.asdict(self._config), "models": self.checksums()}
+
+    def _folders(self) -> dict[str, str]:
+        named = {name: getattr(self._config, name) for name in ("model_dir", "vad_dir", "punc_dir", "spk_dir")}
+        return {name: folder for name, folder in named.items() if folder is not None}
+
+    def _open_punctuator(self, folder: str) -> Punctuator:
+        return Punctuator.from_folder(folder, PunctuatorConfig(style=self.style, device=self._config.device))
+
+    def _speech_options(self, own: SpeechOptions) -> SpeechOptions:
+        """The detector's options with what is set here."""
+        config, longest = self._config, self._longest_ms()
+        given = {"max_end_silence_time": config.max_end_silence_ms, "max_single_segment_time": config.max_segment_ms}
+        given = {name: value for name, value in given.items() if value is not None}
+        options = dataclasses.replace(own, silence_mode=config.silence_mode, **given)
+        if options.max_single_segment_time <= longest:
+            return options
+        if config.max_segment_ms is not None:
+            raise ConfigError(f"max_segment_ms is {config.max_segment_ms}; this recogniser reads at most {longest} ms")
+        return dataclasses.replace(options, max_single_segment_time=longest)
+
+    def _longest_ms(self) -> int:
+        """The longest segment, to which a frame may be added, that the recogniser reads."""
+        is_whisper = self.recognizer.frontend.config.kind == "whisper"
+        return int(1000 * (WHISPER_SAMPLES / SAMPLE_RATE if is_whisper else MAX_SECONDS)) - FRAME_MS
