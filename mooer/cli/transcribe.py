@@ -32,13 +32,12 @@ OTHER_OPTIONS = (*SOURCES, "raw_pcm", "allow_url", "formats", "resume", "output_
 @click.option("--vad_dir", type=PATH, help="Published FSMN-VAD; needed for recordings of over a minute.")
 @click.option("--punc_dir", type=PATH, help="Published CT-Transformer, for punctuation and sentences.")
 @click.option("--spk_dir", type=PATH, help="Published CAM++, for speakers.")
+@click.option("--align_dir", type=PATH, help="Paraformer or CTC model that tells when the words of a speech LLM are said.")
 @click.option("--num_speakers", type=click.IntRange(min=1), help="[default: found out]")
 @click.option("--silence_mode", type=click.Choice(["fixed", "dynamic"]), help="dynamic: the reference's. [default: fixed]")
 @click.option("--max_end_silence_ms", type=click.IntRange(min=0), help="Pause that ends a segment. [default: the model's, 800]")
 @click.option("--max_segment_ms", type=click.IntRange(1000, 300_000), help="Longest segment. [default: the model's, 60000]")
-@click.option(
-    "--batch_seconds", type=click.FloatRange(0, 36_000, min_open=True), help="Decoded together. [default: 300]"
-)
+@click.option("--batch_seconds", type=click.FloatRange(0, 36_000, min_open=True), help="Decoded together. [default: 300]")
 @click.option("--style", type=click.Choice(["published", "tidy"]), help="Spelling. [default: published with a Paraformer]")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of the recogniser. [default: float32]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), help="[default: auto]")
@@ -146,7 +145,7 @@ def _folder(transcriber: "Transcriber", formats: list[str], given: dict[str, Any
     from mooer.pipeline.transcript_folder import TranscriptFolder
 
     if "ctm" in formats and not transcriber.models.has_times:
-        raise ConfigError("--formats ctm needs times of words, which this recogniser does not tell")
+        raise ConfigError("--formats ctm needs times of words, which a speech LLM does not tell; name --align_dir")
     if "output_dir" not in given:
         return None
     record = transcriber.models.record()

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from mooer.decode.batching import batch_frames, group_by_length
-from mooer.decode.ctc_search import CtcPath, greedy_path
+from mooer.decode.ctc_search import greedy_path
 from mooer.decode.hypothesis import Answer, Refusal
+from mooer.decode.timed_words import token_log_probs, words_of_tokens
 from mooer.features.frontend import FrontendConfig
 from mooer.models.ctc_model import CtcModel
 from mooer.text.tokenizer import decode_text
@@ -38,15 +39,25 @@ class CtcDecoder:
             lengths = torch.tensor([len(frames[index]) for index in group])
             log_probs, out_lengths = self._model.log_probs(padded.to(self._device), lengths.to(self._device))
             for index, row, length in zip(group, log_probs.cpu(), out_lengths.tolist(), strict=True):
-                results[index] = self._read(greedy_path(row[:length], self._model.blank_id))
+                results[index] = self._read(row[:length])
         return results
 
-    def _read(self, path: CtcPath) -> Answer | Refusal:
+    def _read(self, log_probs: Tensor) -> Answer | Refusal:
+        """The answer that log probabilities [T, V] give."""
+        path = greedy_path(log_probs, self._model.blank_id)
         if path.score != path.score:
             return Refusal("not_finite", "the model's output is not finite for this recording")
         spans = ((start * self._frame_seconds, end * self._frame_seconds) for start, end in path.spans)
         seconds = tuple((round(start, 3), round(end, 3)) for start, end in spans)
+        words = words_of_tokens(self._tokenizer, path.tokens, seconds, token_log_probs(log_probs, path))
         text = decode_text(self._tokenizer, path.tokens).lstrip(" ")
         # All frames count, so that blanks in which a token was perhaps overheard count too.
         mean_log_prob = path.score / max(1, len(path.tokens))
-        return Answer(text=text, tokens=path.tokens, score=path.score, mean_log_prob=mean_log_prob, token_seconds=seconds)
+        return Answer(
+            text=text,
+            tokens=path.tokens,
+            score=path.score,
+            mean_log_prob=mean_log_prob,
+            token_seconds=seconds,
+            words=words,
+        )

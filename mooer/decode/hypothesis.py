@@ -49,7 +49,7 @@ class Answer:
     token_seconds: tuple[tuple[float, float], ...] | None = None
     """Begin and end of each token, where the decoder knows them."""
     words: tuple[Word, ...] | None = None
-    """The words of the text, which stand in it between spaces, where the model has timestamps."""
+    """The words of the text, signs with their neighbours, where the model tells their times."""
     alternatives: tuple[Alternative, ...] = ()
     """The n best answers, this one included, where they were asked for."""
 

@@ -15,7 +15,7 @@ from mooer.audio.io import Source
 from mooer.audio.stream import stream_audio
 from mooer.common.errors import DataError
 from mooer.common.lengths import SAMPLE_RATE
-from mooer.decode.hypothesis import Failure, Hypothesis
+from mooer.decode.hypothesis import Failure, Hypothesis, Word
 from mooer.decode.writer import one_line
 from mooer.pipeline.journal import Journal
 from mooer.pipeline.long_models import LongModels
@@ -97,11 +97,20 @@ class Transcriber:
             decoded = replace(decoded, embeddings=self.models.diarizer.embed_segment(segment.samples))
         if isinstance(result, Failure):
             return replace(decoded, failure=(result.reason, result.message))
-        answer, words = result.answer, None
-        if answer.words is not None:
-            shift = segment.start
-            words = tuple(replace(word, start=word.start + shift, end=word.end + shift) for word in answer.words)
-        return replace(decoded, text=one_line(answer.text).strip(), words=words, score=answer.score, flags=answer.flags)
+        answer, text = result.answer, one_line(result.answer.text).strip()
+        words = self._words(segment, text, answer.words)
+        return replace(decoded, text=text, words=words, score=answer.score, flags=answer.flags)
+
+    def _words(self, segment: SpokenSegment, text: str, words: tuple[Word, ...] | None) -> tuple[Word, ...] | None:
+        """The words of a segment with their times in the recording; None where nobody knows them."""
+        if words is None and not text:
+            return ()
+        if words is None and self.models.aligner is not None:
+            words = self.models.aligner(segment.samples, text)
+        if words is None:
+            return None
+        shift = segment.start
+        return tuple(replace(word, start=word.start + shift, end=word.end + shift) for word in words)
 
 
 def windows_of_segments(segments: Iterable[SpokenSegment], seconds: float) -> Iterator[list[SpokenSegment]]:

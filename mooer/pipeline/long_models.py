@@ -7,8 +7,10 @@ from typing import Any
 from mooer.common.errors import ConfigError
 from mooer.common.files import sha256
 from mooer.common.lengths import SAMPLE_RATE, WHISPER_SAMPLES
+from mooer.decode.forced_alignment import Aligner, open_aligner
 from mooer.decode.recognizer import MAX_SECONDS, DecodeConfig, Recognizer
 from mooer.models.configuration_json import check_file_names
+from mooer.models.model_dir import LoadedModel
 from mooer.pipeline.diarization import DiarizationConfig, Diarizer
 from mooer.pipeline.punctuation import Punctuator, PunctuatorConfig, Style
 from mooer.pipeline.speech_segments import FRAME_MS, SpeechOptions
@@ -39,12 +41,17 @@ class LongModels:
         self.detector = None if config.vad_dir is None else read_detector(config.vad_dir)
         self.speech = None if self.detector is None else self._speech_options(self.detector.options)
         self.punctuator = None if config.punc_dir is None else self._open_punctuator(config.punc_dir)
+        self.aligner = None if config.align_dir is None else self._open_aligner(config.align_dir)
         diarization = DiarizationConfig(device=config.device)
         self.diarizer = None if config.spk_dir is None else Diarizer.from_folder(config.spk_dir, diarization)
 
     @property
     def has_times(self) -> bool:
         """Whether words get times."""
+        return self._is_timed or self.aligner is not None
+
+    @property
+    def _is_timed(self) -> bool:
         return self.recognizer.loaded.config.family != "speech_llm"
 
     @property
@@ -60,11 +67,11 @@ class LongModels:
 
     def checksums(self) -> dict[str, dict[str, str]]:
         """The SHA-256 of the files of each model, by their names."""
-        loaded = self.recognizer.loaded
-        files = [*loaded.weight_files, *(path for path in (loaded.cmvn_path, loaded.frontend_path) if path is not None)]
-        found = {"model": {path.name: sha256(path) for path in files}}
+        found = {"model": _checksums(self.recognizer.loaded)}
+        if self.aligner is not None:
+            found["align"] = _checksums(self.aligner.recognizer.loaded)
         for name, folder in self._folders().items():
-            if name != "model_dir":
+            if name not in ("model_dir", "align_dir"):
                 paths = (Path(folder) / file for file in _FILES)
                 found[name.removesuffix("_dir")] = {path.name: sha256(path) for path in paths if path.is_file()}
         return found
@@ -74,11 +81,17 @@ class LongModels:
         return self.recognizer.record() | {"transcribe": dataclasses.asdict(self._config), "models": self.checksums()}
 
     def _folders(self) -> dict[str, str]:
-        named = {name: getattr(self._config, name) for name in ("model_dir", "vad_dir", "punc_dir", "spk_dir")}
+        named = {name: getattr(self._config, name) for name in ("model_dir", "vad_dir", "punc_dir", "spk_dir", "align_dir")}
         return {name: folder for name, folder in named.items() if folder is not None}
 
     def _open_punctuator(self, folder: str) -> Punctuator:
         return Punctuator.from_folder(folder, PunctuatorConfig(style=self.style, device=self._config.device))
+
+    def _open_aligner(self, folder: str) -> Aligner:
+        if self._is_timed:
+            family = self.recognizer.loaded.config.family
+            raise ConfigError(f"align_dir means nothing with a model of family {family}, which tells the times of words itself")
+        return open_aligner(folder, DecodeConfig(dtype=self._config.dtype, device=self._config.device))
 
     def _speech_options(self, own: SpeechOptions) -> SpeechOptions:
         """The detector's options with what is set here."""
@@ -96,3 +109,8 @@ class LongModels:
         """The longest segment, to which a frame may be added, that the recogniser reads."""
         is_whisper = self.recognizer.frontend.config.kind == "whisper"
         return int(1000 * (WHISPER_SAMPLES / SAMPLE_RATE if is_whisper else MAX_SECONDS)) - FRAME_MS
+
+
+def _checksums(loaded: LoadedModel) -> dict[str, str]:
+    files = [*loaded.weight_files, *(path for path in (loaded.cmvn_path, loaded.frontend_path) if path is not None)]
+    return {path.name: sha256(path) for path in files}

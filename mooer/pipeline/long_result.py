@@ -8,10 +8,11 @@ from mooer.common.lengths import SAMPLE_RATE
 from mooer.pipeline.journal import Journal
 from mooer.pipeline.long_models import LongModels
 from mooer.pipeline.long_speakers import turns_of
-from mooer.pipeline.punctuated_words import join_texts, punctuate, sentences_of_segments, words_of
+from mooer.pipeline.punctuated_words import punctuate, sentences_of_segments, words_of
 from mooer.pipeline.speaker_turns import Rule, Turn, speaker_of
 from mooer.pipeline.speech_segments import SpeechSegment
 from mooer.pipeline.transcription import DecodedSegment, SegmentFailure, Sentence, Transcription, Word
+from mooer.text.cjk import join_texts
 
 
 def assemble(key: str, journal: Journal, models: LongModels, num_speakers: int | None) -> Transcription:
@@ -19,7 +20,8 @@ def assemble(key: str, journal: Journal, models: LongModels, num_speakers: int |
     segments = journal.segments
     words = [words_of(segment) for segment in segments]
     raw_text = _raw_text(segments, words)
-    text, sentences = raw_text, sentences_of_segments(segments)
+    text = raw_text if models.style == "published" else _joined(segments)
+    sentences = sentences_of_segments(segments)
     if models.punctuator is not None:
         text, sentences = punctuate(segments, models.punctuator)
     turns = None
@@ -49,6 +51,11 @@ def _raw_text(segments: Sequence[DecodedSegment], words: Sequence[tuple[Word, ..
     """A space between words with times, as the reference has it; texts as they are where there are none."""
     if all(own is not None for own in words):
         return " ".join(word.text for own in words for word in own)
+    return _joined(segments)
+
+
+def _joined(segments: Sequence[DecodedSegment]) -> str:
+    """The texts as the recogniser wrote them, in one line."""
     return join_texts([" ".join(segment.text.split()) for segment in segments])
 
 

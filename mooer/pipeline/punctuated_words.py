@@ -8,7 +8,6 @@ from mooer.decode.hypothesis import Word
 from mooer.models.punctuation import MARKS, NO_MARK
 from mooer.pipeline.punctuation import HALF_WIDTH, MarkedWord, Punctuator
 from mooer.pipeline.transcription import DecodedSegment, Sentence
-from mooer.text.cjk import is_cjk
 from mooer.text.sentences import split_sentences
 
 
@@ -32,15 +31,6 @@ def words_of(segment: DecodedSegment) -> tuple[Word, ...] | None:
         return None
     words = (replace(word, text="".join(word.text.split())) for word in segment.words)
     return tuple(word for word in words if word.text)
-
-
-def join_texts(texts: Sequence[str]) -> str:
-    """The texts with a space between two, unless CJK characters meet there."""
-    joined = ""
-    for text in filter(None, texts):
-        is_apart = joined and not (is_cjk(joined[-1]) and is_cjk(text[0]))
-        joined += f" {text}" if is_apart else text
-    return joined
 
 
 def sentences_of_segments(segments: Sequence[DecodedSegment]) -> list[Sentence]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mooer.common.errors import AudioError
 from mooer.common.lengths import SAMPLE_RATE, SHIFT_SAMPLES
-from mooer.pipeline.speech_segments import FRAME_MS, SpeechOptions, SpeechSegment
+from mooer.pipeline.speech_segments import SpeechOptions, SpeechSegment
 from mooer.pipeline.voice_activity import VoiceActivityDetector
 
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
@@ -70,8 +70,7 @@ def whole_recording(pieces: Iterable[Tensor], max_ms: int) -> Iterator[SpokenSeg
                 "voice activity detection (vad_dir), which cuts it at pauses"
             )
             raise AudioError(message, "too_long")
-    end_ms = -(-history.end // (SAMPLES_PER_MS * FRAME_MS)) * FRAME_MS
-    yield history.cut(SpeechSegment(0, end_ms))
+    yield history.cut(SpeechSegment(0, -(-history.end // SAMPLES_PER_MS)))
 
 
 class _History:

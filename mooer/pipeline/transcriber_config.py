@@ -21,6 +21,9 @@ class TranscriberConfig:
     """A published CT-Transformer; without one there are no marks but the recogniser's own, and a segment is a sentence."""
     spk_dir: str | None = None
     """A published CAM++; without one nobody asks who speaks."""
+    align_dir: str | None = None
+    """What tells when the words of a speech LLM are said: a published Paraformer, or a model of family ctc. Without it
+    sentences have their segments' times, and words none; other recognisers tell themselves."""
     num_speakers: int | None = None
     """How many speakers there are; None to find out."""
     silence_mode: Literal["fixed", "dynamic"] = "fixed"
@@ -62,5 +65,5 @@ class TranscriberConfig:
 
     def values(self) -> dict[str, Any]:
         """What a result depends on besides the models."""
-        models = ("model_dir", "vad_dir", "punc_dir", "spk_dir", "device")
+        models = ("model_dir", "vad_dir", "punc_dir", "spk_dir", "align_dir", "device")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in models}

@@ -122,7 +122,7 @@ def check_unused(folder: Path, resume: bool) -> None:
 
 
 def file_name(key: str) -> str:
-    """A recording's name as that of a file, with hex after % for what would lead elsewhere. Raises DataError if it is too long."""
+    """A recording's name as that of a file, with hex after % for what would lead elsewhere. Raises DataError if too long."""
     name = "".join(f"%{ord(sign):02X}" if sign in "/%\0" else sign for sign in key)
     name = f"%2E{name[1:]}" if name.startswith(".") else name
     if len(name.encode("utf-8")) > _LONGEST_NAME:

@@ -1,7 +1,7 @@
 """Which characters belong to scripts that are written without spaces between words."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Han with its radicals, iteration and number signs, Hiragana, Katakana, compatibility ideographs: the inside of a regular
 # expression's character class.
@@ -17,6 +17,15 @@ _CHARACTER = re.compile(f"[{CJK}]")
 def is_cjk(character: str) -> bool:
     """Whether a character is of such a script."""
     return _CHARACTER.match(character) is not None
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    """The texts with a space between two, unless CJK characters meet there."""
+    joined = ""
+    for text in filter(None, texts):
+        is_apart = joined and not (is_cjk(joined[-1]) and is_cjk(text[0]))
+        joined += f" {text}" if is_apart else text
+    return joined
 
 
 def split_cjk(text: str) -> list[str]:
