@@ -12,15 +12,22 @@ if TYPE_CHECKING:
 
 PATH = click.Path()
 PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
-# What only a language model has a use for.
-LLM_OPTIONS = ("target_language", "instruction", "beam_size", "max_new_tokens", "length_penalty", "nbest", "batch_seconds")
+# What only a speech LLM has a use for, what it has none for, and what is asked of a beam search with other scores.
+LLM_OPTIONS = ("target_language", "instruction", "max_new_tokens", "length_penalty", "batch_seconds")
+FUSION_OPTIONS = ("lm_dir", "lm_weight", "ctc_weight", "length_bonus")
+SEARCH_OPTIONS = ("beam_size", "nbest")
 # What means nothing for a model of a family.
 USELESS_OPTIONS = {
-    "speech_llm": ("mode", "estimate_times"),
+    "speech_llm": ("mode", "estimate_times", *FUSION_OPTIONS),
     "ctc": (*LLM_OPTIONS, "estimate_times"),
     "paraformer": (*LLM_OPTIONS, "mode"),
 }
-CONFIG_OPTIONS = ("task", *LLM_OPTIONS, "estimate_times", "batch_size", "dtype", "device")
+CONFIG_OPTIONS = (
+    *("task", "mode", "estimate_times", "batch_size", "dtype", "device"),
+    *LLM_OPTIONS,
+    *SEARCH_OPTIONS,
+    *FUSION_OPTIONS,
+)
 
 
 @command
@@ -39,9 +46,17 @@ CONFIG_OPTIONS = ("task", *LLM_OPTIONS, "estimate_times", "batch_size", "dtype",
 @click.option("--task", type=click.Choice(["asr", "ast", "mtl"]), help="Transcribe, translate or both. [default: asr]")
 @click.option("--target_language", type=click.Choice(["en", "zh"]), help="Of the translation. [default: en]")
 @click.option("--instruction", help="What the LLM is asked, in place of the task's own words.")
-@click.option("--mode", type=click.Choice(["ctc_greedy"]), help="How a model of family ctc is searched. [default: ctc_greedy]")
+@click.option(
+    "--mode",
+    type=click.Choice(["ctc_greedy", "ctc_prefix_beam"]),
+    help="How a model of family ctc is searched. [default: ctc_greedy]",
+)
 @click.option("--estimate_times", is_flag=True, default=None, help="Times of words from a Paraformer trained without.")
-@click.option("--beam_size", type=click.IntRange(1, 64), help="1 is greedy search. [default: 4]")
+@click.option("--beam_size", type=click.IntRange(1, 64), help="1 is greedy search. [default: by the model]")
+@click.option("--lm_dir", type=PATH, help="Language model, for a Paraformer or --mode ctc_prefix_beam.")
+@click.option("--lm_weight", type=click.FloatRange(min=0), help="Of its log probabilities. [default: 0.15]")
+@click.option("--ctc_weight", type=click.FloatRange(min=0), help="Of a Paraformer's CTC layer. [default: 0]")
+@click.option("--length_bonus", type=float, help="For each token, in a search with --lm_dir and the like. [default: 0]")
 @click.option("--max_new_tokens", type=click.IntRange(min=1), help="[default: by the audio's length, at most 200]")
 @click.option("--length_penalty", type=float, help="Larger favours longer answers. [default: 0.8]")
 @click.option("--nbest", type=click.IntRange(0, 64), help="Best answers for results.jsonl. [default: 0]")
@@ -122,6 +137,8 @@ def _recognizer(given: dict[str, Any]) -> "Recognizer":
     useless = [name for name in USELESS_OPTIONS[family] if name in given]
     if useless:
         raise ConfigError(f"--{useless[0]} means nothing for a model of family {family}")
+    if family == "ctc" and config.mode != "ctc_prefix_beam" and "beam_size" in given:
+        raise ConfigError("--beam_size means nothing for a model of family ctc without --mode ctc_prefix_beam")
     return recognizer
 
 

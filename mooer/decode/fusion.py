@@ -1,8 +1,14 @@
 """What the searches with more than one source of scores have in common."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mooer.common.errors import ConfigError
+from mooer.decode.hypothesis import Alternative
+from mooer.decode.language_model import LanguageModelScorer
+from mooer.decode.prefixes import PrefixTree
+from mooer.models.transformer_lm import TransformerLm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +44,25 @@ class Found:
     """Log probability by the language model; 0 without one."""
     ctc_score: float = 0.0
     """Log probability by CTC; 0 without it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """A search as it is asked for: its settings, the language model, and how many answers are kept."""
+
+    config: FusionConfig
+    lm: TransformerLm | None = None
+    """On the device of the model; None without one."""
+    lm_files: tuple[Path, ...] = ()
+    """The files that its weights were read from."""
+    num_alternatives: int = 0
+
+    def scorer(self, tree: PrefixTree) -> LanguageModelScorer | None:
+        """The language model's scorer of a tree."""
+        return None if self.lm is None else LanguageModelScorer(self.lm, tree)
+
+    def alternatives(
+        self, found: Sequence[Found], read: Callable[[tuple[int, ...], float], Alternative]
+    ) -> tuple[Alternative, ...]:
+        """The best answers, made by `read` of their tokens and scores."""
+        return tuple(read(answer.tokens, answer.score) for answer in found[: self.num_alternatives])

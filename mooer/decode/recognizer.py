@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor
 
 from mooer.audio.limits import AudioLimits
@@ -26,6 +25,8 @@ from mooer.data.config import TaskConfig
 from mooer.data.reader import AudioReader
 from mooer.data.utterance import Problem, Utterance
 from mooer.decode.ctc_decoder import CtcDecoder
+from mooer.decode.fusion import Fusion
+from mooer.decode.fusion_options import fusion_of
 from mooer.decode.generate import GenerateConfig
 from mooer.decode.hypothesis import Answer, Failure, Hypothesis, Refusal
 from mooer.decode.packed_linear import pack_linears
@@ -44,6 +45,7 @@ from mooer.text.tokenizer import load_tokenizer
 
 # Attention over a longer recording would fill the memory; such ones are to be cut at pauses first.
 MAX_SECONDS = 300.0
+LLM_BEAM_SIZE = 4
 # Utterances are read ahead, as a multiple of what is decoded together, so that similar lengths meet.
 WINDOW_BATCHES = 4
 
@@ -58,8 +60,19 @@ class DecodeConfig:
     """Of the translation: en or zh."""
     instruction: str | None = None
     """What the prompt asks, in place of the task's own words."""
-    beam_size: int = 4
-    """Answers kept side by side; 1 is greedy search."""
+    mode: Literal["ctc_greedy", "ctc_prefix_beam"] | None = None
+    """How a model of family ctc is searched; None is ctc_greedy."""
+    beam_size: int | None = None
+    """Answers kept side by side; 1 is greedy search. None: 4 for a speech LLM; 10 for other models where `mode`, `lm_dir` or
+    another setting asks for a beam search."""
+    lm_dir: str | None = None
+    """Folder of a language model for a Paraformer or a model of family ctc; None for none."""
+    lm_weight: float | None = None
+    """Of its log probabilities; None is 0.15."""
+    ctc_weight: float | None = None
+    """Of the log probabilities of a Paraformer's CTC layer; None is 0."""
+    length_bonus: float | None = None
+    """Added for each token of an answer in such a beam search; None is 0."""
     length_penalty: float = 0.8
     """Scores are divided by the number of tokens to this power."""
     max_new_tokens: int | None = None
@@ -85,6 +98,8 @@ class DecodeConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} must be positive, found {value}")
+        if self.lm_weight is not None and self.lm_dir is None:
+            raise ConfigError("--lm_weight belongs to --lm_dir: there is no language model to weigh")
 
 
 class Decoder(Protocol):
@@ -128,11 +143,13 @@ class Recognizer:
         self.frontend = Frontend(settings, cmvn)
         check_frontend(loaded.model.encoder, settings)
         self._reader = AudioReader(AudioLimits(max_seconds=MAX_SECONDS))
+        loaded.model.to(self.device)
         self.settings: SpeechLlmSettings | None = None
         if loaded.config.family == "speech_llm":
             asked = _instruction(config, is_released, instructions or {})
             self.settings = _speech_llm_settings(config, settings, asked)
-        self._decoder = _make_decoder(loaded, config, self.settings, settings, self.device)
+        self.fusion = fusion_of(config, loaded, self.device)
+        self._decoder = _make_decoder(loaded, config, self.settings, settings, self.fusion)
 
     @classmethod
     def from_model_dir(
@@ -179,9 +196,15 @@ class Recognizer:
     def record(self) -> dict[str, Any]:
         """Command, commit, versions, settings and the checksums of the weights, for run.json."""
         settings = {**dataclasses.asdict(self.config), "device": str(self.device)}
+        if self.settings is not None:
+            settings["beam_size"] = self.settings.generate.beam_size
+        lm = {}
+        if self.fusion is not None:
+            settings |= dataclasses.asdict(self.fusion.config)
+            lm = {"language_model": {"weights_sha256": checksums(self.fusion.lm_files)}} if self.fusion.lm_files else {}
         prompt = {"instruction": self.settings.instruction} if self.settings else {}
         model = {"family": self.loaded.config.family, "weights_sha256": checksums(self.loaded.weight_files)}
-        return {**provenance.record(), "decode": settings | prompt, "model": model}
+        return {**provenance.record(), "decode": settings | prompt, "model": model, **lm}
 
     def _from_waveform(self, waveform: Tensor) -> tuple[Tensor, float]:
         return self.frontend(waveform), len(waveform) / SAMPLE_RATE
@@ -267,17 +290,18 @@ def _make_decoder(
     config: DecodeConfig,
     settings: SpeechLlmSettings | None,
     frontend: FrontendConfig,
-    device: torch.device,
+    fusion: Fusion | None,
 ) -> Decoder:
     """The decoder for the model's family."""
-    model = loaded.model.to(device)
+    model = loaded.model
     if settings is not None:
         return SpeechLlmDecoder(model, load_tokenizer(loaded.tokenizer_dir), settings)
     if config.task != "asr":
         raise ConfigError(f"a model of family {loaded.config.family} transcribes; it knows no task {config.task}")
     if loaded.config.family == "paraformer":
-        return ParaformerDecoder(model, read_token_list(loaded.tokenizer_dir / TOKENS_FILE), frontend, config.estimate_times)
-    return CtcDecoder(model, load_tokenizer(loaded.tokenizer_dir), frontend)
+        tokens = read_token_list(loaded.tokenizer_dir / TOKENS_FILE)
+        return ParaformerDecoder(model, tokens, frontend, config.estimate_times, fusion)
+    return CtcDecoder(model, load_tokenizer(loaded.tokenizer_dir), frontend, fusion)
 
 
 def _speech_llm_settings(config: DecodeConfig, frontend: FrontendConfig, asked: str) -> SpeechLlmSettings:
@@ -289,7 +313,7 @@ def _speech_llm_settings(config: DecodeConfig, frontend: FrontendConfig, asked: 
         num_alternatives=config.nbest,
         frontend=frontend,
         generate=GenerateConfig(
-            beam_size=config.beam_size,
+            beam_size=config.beam_size or LLM_BEAM_SIZE,
             length_penalty=config.length_penalty,
             max_cost=config.batch_seconds or config.batch_size,
         ),

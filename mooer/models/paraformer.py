@@ -145,19 +145,41 @@ class ParaformerOutput:
     """[B, T + 1] float32, the predictor's weights, the tail's at the column of each row's length."""
     time_weights: Tensor | None
     """[B, U] float32, the weights of the second predictor; None in a model without timestamps."""
+    encoded: Tensor
+    """[B, T, D], what the encoder made of the frames."""
+    lengths: Tensor
+    """[B], real frames of each row."""
+
+
+class CtcLayer(nn.Module):
+    """The CTC layer that some Paraformers are trained with. Its parameter's name is the published one: ctc_lo."""
+
+    def __init__(self, width: int, vocab_size: int) -> None:
+        super().__init__()
+        self.ctc_lo = nn.Linear(width, vocab_size)
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Log probabilities [B, T, V] in float32 of encoded frames [B, T, D]."""
+        return self.ctc_lo(encoded).float().log_softmax(dim=-1)
 
 
 class Paraformer(nn.Module):
-    """Encoder, predictor and decoder; with `token_times`, the model with timestamps (BiCif)."""
+    """Encoder, predictor and decoder; with `token_times`, the model with timestamps (BiCif); perhaps with a CTC layer."""
 
     def __init__(
-        self, encoder: nn.Module, predictor: CifPredictor, decoder: ParaformerDecoder, token_times: TokenTimes | None = None
+        self,
+        encoder: nn.Module,
+        predictor: CifPredictor,
+        decoder: ParaformerDecoder,
+        token_times: TokenTimes | None = None,
+        ctc: CtcLayer | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.predictor = predictor
         self.decoder = decoder
         self.token_times = token_times
+        self.ctc = ctc
 
     def forward(self, frames: Tensor, frame_lengths: Tensor) -> ParaformerOutput:
         """Frames [B, T, features] of `frame_lengths` [B] to logits; an utterance's are the same in any batch."""
@@ -168,4 +190,4 @@ class Paraformer(nn.Module):
             logits = encoded.new_zeros(len(encoded), 0, self.decoder.output_layer.out_features)
         else:
             logits = self.decoder(embeddings, counts, encoded, lengths)
-        return ParaformerOutput(logits, counts, weights, times)
+        return ParaformerOutput(logits, counts, weights, times, encoded, lengths)

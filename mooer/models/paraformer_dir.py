@@ -14,7 +14,7 @@ from mooer.common.config import load_yaml
 from mooer.common.errors import ConfigError, WeightsError
 from mooer.common.files import require_file
 from mooer.models.cif import CifPredictor, TokenTimes
-from mooer.models.paraformer import Paraformer, ParaformerDecoder
+from mooer.models.paraformer import CtcLayer, Paraformer, ParaformerDecoder
 from mooer.models.published_folder import CONFIG_FILE, TOKENS_FILE, read_published_weights
 from mooer.models.sanm_encoder import SanmEncoder, SanmEncoderConfig
 from mooer.models.weights import State, load_state
@@ -25,6 +25,7 @@ CMVN_FILE = "am.mvn"
 # The second predictor's tensors stand among the first one's there, and in a module of their own here.
 _TIME_PARTS = ("upsample_cnn.", "blstm.", "cif_output2.")
 _VOCABULARY = "decoder.output_layer.weight"
+_CTC_LAYER = "ctc.ctc_lo.weight"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,13 +220,13 @@ def load_paraformer(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[P
     if _VOCABULARY not in state or state[_VOCABULARY].dim() != 2:
         raise WeightsError(f"{path} is no Paraformer: it has no matrix {_VOCABULARY}, but {', '.join(sorted(state)[:3])} ...")
     with torch.device("meta"):
-        model = build_paraformer(config, state[_VOCABULARY].shape[0])
+        model = build_paraformer(config, state[_VOCABULARY].shape[0], has_ctc=_CTC_LAYER in state)
     load_state(model, state, f"{path} (sizes by its {CONFIG_FILE})", assign=True)
     return model.to(dtype).eval().requires_grad_(False), config
 
 
-def build_paraformer(config: ParaformerConfig, vocab_size: int) -> Paraformer:
-    """The model of a configuration, with random weights."""
+def build_paraformer(config: ParaformerConfig, vocab_size: int, has_ctc: bool = False) -> Paraformer:
+    """The model of a configuration, with random weights; with a CTC layer if `has_ctc`."""
     width, predictor, decoder = config.encoder_conf.output_size, config.predictor_conf, config.decoder_conf
     times = None
     if config.has_times:
@@ -244,6 +245,7 @@ def build_paraformer(config: ParaformerConfig, vocab_size: int) -> Paraformer:
             vocab_size, width, decoder.attention_heads, decoder.linear_units, decoder.num_blocks, decoder.kernel_size
         ),
         times,
+        CtcLayer(width, vocab_size) if has_ctc else None,
     )
 
 

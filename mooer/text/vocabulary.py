@@ -52,7 +52,7 @@ def load_vocabulary(folder: str | Path) -> Vocabulary:
         PathError, ConfigError, DataError: no such folder, no vocabulary in it, or a damaged one.
     """
     folder = require_dir(folder, "tokenizer folder")
-    return PieceVocabulary.read(folder) if (folder / TOKENS_FILE).exists() else BpeVocabulary(load_tokenizer(folder))
+    return PublishedVocabulary.read(folder) if (folder / TOKENS_FILE).exists() else BpeVocabulary(load_tokenizer(folder))
 
 
 class BpeVocabulary:
@@ -73,7 +73,7 @@ class BpeVocabulary:
         save_tokenizer(self._tokenizer, folder)
 
 
-class PieceVocabulary:
+class PublishedVocabulary:
     """The tokens of a published list; letters are lower-cased.
 
     Args:
@@ -88,7 +88,7 @@ class PieceVocabulary:
         self._words, self._files = words, tuple(files)
 
     @classmethod
-    def read(cls, folder: Path) -> "PieceVocabulary":
+    def read(cls, folder: Path) -> "PublishedVocabulary":
         """That of tokens.json and, where there is one, seg_dict. Raises PathError or DataError."""
         tokens = read_token_list(folder / TOKENS_FILE)
         path = folder / WORDS_FILE

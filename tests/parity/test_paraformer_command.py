@@ -94,7 +94,9 @@ def test_model_without_timestamps(folder, tmp_path):
     assert ends[-1] <= 1000 * plain["seconds"] + 60
 
 
-@pytest.mark.parametrize("option", [["--beam_size", "2"], ["--instruction", "x"], ["--mode", "ctc_greedy"], ["--task", "ast"]])
+@pytest.mark.parametrize(
+    "option", [["--length_penalty", "2"], ["--instruction", "x"], ["--mode", "ctc_greedy"], ["--task", "ast"]]
+)
 def test_options_of_other_families(folder, option):
     result = run("--model_dir", folder / "asr", folder / "short.wav", *option)
     assert result.exit_code == 2

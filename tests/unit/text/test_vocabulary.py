@@ -6,7 +6,7 @@ import pytest
 
 from mooer.common.errors import DataError, PathError
 from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer
-from mooer.text.vocabulary import PieceVocabulary, load_vocabulary
+from mooer.text.vocabulary import PublishedVocabulary, load_vocabulary
 
 TOKENS = ["<blank>", "<s>", "</s>", "今", "天", "hel@@", "lo", "7", "ok", "<unk>"]
 
@@ -40,7 +40,7 @@ def test_saved_pieces_are_the_same(tmp_path, words):
     vocabulary = load_vocabulary(write_pieces(tmp_path, words=words))
     vocabulary.save(tmp_path / "copy")
     again = load_vocabulary(tmp_path / "copy")
-    assert isinstance(again, PieceVocabulary)
+    assert isinstance(again, PublishedVocabulary)
     assert (again.tokens, again.encode(["hello 今"])) == (vocabulary.tokens, vocabulary.encode(["hello 今"]))
 
 

@@ -1,0 +1,85 @@
+"""From the options of a command to a search with other scores beside the model's own."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from mooer.common.device import select_dtype
+from mooer.common.errors import ConfigError
+from mooer.decode.fusion import Fusion, FusionConfig
+from mooer.decode.packed_linear import pack_linears
+from mooer.models.language_model_dir import LoadedLanguageModel, load_language_model
+from mooer.models.model_dir import LoadedModel
+from mooer.text.vocabulary import load_vocabulary
+
+if TYPE_CHECKING:
+    from mooer.decode.recognizer import DecodeConfig
+
+DEFAULT_BEAM_SIZE = 10
+DEFAULT_LM_WEIGHT = 0.15
+
+
+def fusion_of(config: "DecodeConfig", loaded: LoadedModel, device: torch.device) -> Fusion | None:
+    """The search that is asked for; None for one that takes the best token everywhere, and for a speech LLM's own.
+
+    Raises:
+        PathError, ConfigError, WeightsError: options that mean nothing together or for the model, a language model that cannot
+            be opened or has other tokens.
+    """
+    if not _is_wanted(config, loaded.config.family):
+        return None
+    beam_size = config.beam_size or DEFAULT_BEAM_SIZE
+    if config.nbest > beam_size:
+        raise ConfigError(f"{config.nbest} best answers were asked for, but --beam_size is {beam_size}; raise it")
+    lm = None if config.lm_dir is None else _open_language_model(config, loaded, device)
+    default = 0.0 if lm is None else DEFAULT_LM_WEIGHT
+    settings = FusionConfig(
+        beam_size=beam_size,
+        lm_weight=default if config.lm_weight is None else config.lm_weight,
+        ctc_weight=config.ctc_weight or 0.0,
+        length_bonus=config.length_bonus or 0.0,
+    )
+    return Fusion(
+        config=settings,
+        lm=lm.model if lm is not None and settings.lm_weight else None,
+        lm_files=() if lm is None else lm.weight_files,
+        num_alternatives=config.nbest,
+    )
+
+
+def _is_wanted(config: "DecodeConfig", family: str) -> bool:
+    """Whether the settings ask for such a search. Raises ConfigError for those that mean nothing for the family."""
+    asked = [name for name in ("lm_dir", "ctc_weight", "length_bonus") if getattr(config, name) is not None]
+    if family == "speech_llm":
+        if asked or config.mode is not None:
+            raise ConfigError(f"--{(asked or ['mode'])[0]} means nothing for a model of family speech_llm")
+        return False
+    asked += ["nbest"] * (config.nbest > 0) + ["beam_size"] * ((config.beam_size or 1) > 1)
+    if family == "paraformer":
+        if config.mode is not None:
+            raise ConfigError("--mode means nothing for a model of family paraformer")
+        return bool(asked)
+    if config.ctc_weight is not None:
+        raise ConfigError("--ctc_weight is of a Paraformer with a CTC layer; a model of family ctc has nothing else")
+    if asked and config.mode != "ctc_prefix_beam":
+        raise ConfigError(f"--{asked[0]} means nothing for a model of family ctc without --mode ctc_prefix_beam")
+    return config.mode == "ctc_prefix_beam"
+
+
+def _open_language_model(config: "DecodeConfig", loaded: LoadedModel, device: torch.device) -> LoadedLanguageModel:
+    """The language model that is asked for, on the device, which has the tokens of the model."""
+    lm = load_language_model(config.lm_dir, select_dtype(config.dtype))
+    known, wanted = load_vocabulary(lm.tokenizer_dir).tokens, load_vocabulary(loaded.tokenizer_dir).tokens
+    if known != wanted:
+        place = next((place for place, pair in enumerate(zip(known, wanted, strict=False)) if pair[0] != pair[1]), None)
+        where = f"{len(known)} and {len(wanted)}" if place is None else f"{known[place]!r} and {wanted[place]!r} at {place}"
+        raise ConfigError(
+            f"the language model {config.lm_dir} and the model have different tokens ({where}); "
+            "train one with the model's tokenizer (data.tokenizer_path)"
+        )
+    if lm.model.embed.num_embeddings != len(known):
+        raise ConfigError(f"{config.lm_dir} has weights for {lm.model.embed.num_embeddings} tokens, but names {len(known)}")
+    if device.type == "cpu":
+        pack_linears(lm.model)
+    lm.model.to(device)
+    return lm
