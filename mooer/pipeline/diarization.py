@@ -74,9 +74,15 @@ class Diarizer:
         labels = cluster_speakers(self.embed(pieces), num_speakers, self.config.clustering)
         return speaker_turns([window for inside in windows for window in inside], labels.tolist())
 
-    def embed_segment(self, samples: Tensor) -> np.ndarray:
-        """One embedding for each window of a stretch of speech [S] (float32, 16 kHz), [N, D]. Raises AudioError not_finite."""
-        return self.embed([_samples(samples, window) for window in windows_of(0.0, samples.numel())])
+    def embed_segments(self, segments: Sequence[Tensor]) -> list[np.ndarray]:
+        """The embeddings [N_i, D] of the windows of each stretch of speech [S_i] (float32, 16 kHz), computed together.
+
+        Raises:
+            AudioError: not_finite.
+        """
+        windows = [windows_of(0.0, samples.numel()) for samples in segments]
+        pieces = [_samples(part, window) for part, inside in zip(segments, windows, strict=True) for window in inside]
+        return np.split(self.embed(pieces), np.cumsum([len(inside) for inside in windows])[:-1])
 
     @torch.inference_mode()
     def embed(self, waveforms: Sequence[Tensor]) -> np.ndarray:

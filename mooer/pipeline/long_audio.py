@@ -89,12 +89,14 @@ class Transcriber:
     def _recognise(self, window: Sequence[SpokenSegment]) -> list[DecodedSegment]:
         """The results of segments that are recognised together; one that fails leaves the others alone."""
         results = self.models.recognizer.recognize((f"{item.start}-{item.end}", item.samples) for item in window)
-        return [self._decoded(item, result) for item, result in zip(window, results, strict=True)]
+        decoded = [self._decoded(item, result) for item, result in zip(window, results, strict=True)]
+        if self.models.diarizer is None:
+            return decoded
+        embeddings = self.models.diarizer.embed_segments([item.samples for item in window])
+        return [replace(item, embeddings=rows) for item, rows in zip(decoded, embeddings, strict=True)]
 
     def _decoded(self, segment: SpokenSegment, result: Hypothesis | Failure) -> DecodedSegment:
         decoded = DecodedSegment(start=segment.start, end=segment.end, num_samples=len(segment.samples), text="", words=())
-        if self.models.diarizer is not None:
-            decoded = replace(decoded, embeddings=self.models.diarizer.embed_segment(segment.samples))
         if isinstance(result, Failure):
             return replace(decoded, failure=(result.reason, result.message))
         answer, text = result.answer, one_line(result.answer.text).strip()
