@@ -3,7 +3,8 @@
 
 Every utterance is one sentence of the grammar, spoken in English or Mandarin. Sentences and voices of the test sets occur in
 no other set. Work is cut into parts that are synthesised in a fresh process each, so the result depends neither on the
-number of processes nor on interruptions; finished parts are not made again.
+number of processes nor on interruptions; finished parts are not made again. Beside the usual tables each directory has `ctm`,
+which tells when each word is said: `ID CHANNEL START DURATION WORD` a line, in seconds.
 """
 
 import itertools
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from espeak import Espeak
+from espeak import Espeak, SpokenWord
 from grammar import SentencePair, sentences
 from tqdm import tqdm
 
@@ -84,29 +85,41 @@ def _unique(pairs: Iterable[SentencePair]) -> Iterator[SentencePair]:
             yield pair
 
 
-def speak(espeak: Espeak, spoken: Spoken, seed: int) -> np.ndarray:
-    """The utterance's samples [S] at 16 kHz, float in [-1, 1]."""
+def speak(espeak: Espeak, spoken: Spoken, seed: int) -> tuple[np.ndarray, list[str]]:
+    """The utterance's samples [S] at 16 kHz, float in [-1, 1], and its lines of ctm."""
     draw = random.Random(derived_seed(seed, spoken.id))
     voice = f"{LANGUAGES[spoken.language]}+{spoken.voice}"
+    text = spoken.texts[spoken.language]
     samples = espeak.say(
-        spoken.texts[spoken.language],
+        text,
         voice,
         words_per_minute=draw.randint(160, 210),
         pitch=draw.randint(30, 70),
         pitch_range=draw.randint(35, 65),
     )
+    words = espeak.words_of(text)
     samples = samples.astype(np.float32) / 32768
     if spoken.varied:
         gains = [draw.uniform(-MAX_GAIN_DB, MAX_GAIN_DB) for _ in GAIN_FREQUENCIES]
-        samples = resample(samples, draw.choice(TRAIN_BLOCKS), gains)
+        block = draw.choice(TRAIN_BLOCKS)
+        samples = resample(samples, block, gains)
         samples *= 10 ** (draw.uniform(-20, -1) / 20) / np.abs(samples).max()
         snr = draw.uniform(15, 40)
     else:
-        samples, snr = resample(samples, NATURAL_BLOCK), 30.0
+        block, snr = NATURAL_BLOCK, 30.0
+        samples = resample(samples, block)
     generator = np.random.default_rng(derived_seed(seed, spoken.id, "noise"))
     noise = generator.standard_normal(len(samples), dtype=np.float32)
     level = np.sqrt(np.mean(samples**2)) * 10 ** (-snr / 20)
-    return np.clip(samples + level * noise, -1.0, 1.0)
+    return np.clip(samples + level * noise, -1.0, 1.0), ctm_lines(spoken.id, words, block / 441 / SAMPLE_RATE)
+
+
+def ctm_lines(identity: str, words: Sequence[SpokenWord], sample_seconds: float) -> list[str]:
+    """A line for each word; `sample_seconds` is what a sample of the synthesiser's lasts in the utterance."""
+    return [
+        f"{identity} 1 {word.start * sample_seconds:.3f} {(word.end - word.start) * sample_seconds:.3f} {word.text}"
+        for word in words
+    ]
 
 
 def resample(samples: np.ndarray, block: int, gains_db: Sequence[float] | None = None) -> np.ndarray:
@@ -136,20 +149,31 @@ def write_wav(path: Path, samples: np.ndarray) -> None:
 def make_part(job: tuple[Path, int, list[Spoken], int]) -> int:
     """Synthesise one part into wav files and mark it as finished; returns the number of utterances."""
     directory, index, part, seed = job
-    marker = directory / "parts" / f"{index:04d}.json"
+    marker = part_file(directory, index, "json")
     manifest = json.dumps([seed, [asdict(spoken) for spoken in part]], ensure_ascii=False)
-    if marker.is_file() and marker.read_text(encoding="utf-8") == manifest:
+    times = part_file(directory, index, "ctm")
+    if times.is_file() and marker.is_file() and marker.read_text(encoding="utf-8") == manifest:
         return len(part)
     espeak = Espeak(seed)
+    lines = []
     for spoken in part:
-        write_wav(directory / "wav" / f"{spoken.id}.wav", speak(espeak, spoken, seed))
+        samples, own_lines = speak(espeak, spoken, seed)
+        write_wav(directory / "wav" / f"{spoken.id}.wav", samples)
+        lines += own_lines
+    with atomic_write(times) as stream:
+        stream.writelines(f"{line}\n" for line in lines)
     with atomic_write(marker) as stream:
         stream.write(manifest)
     return len(part)
 
 
+def part_file(directory: Path, index: int, ending: str) -> Path:
+    """A file of a part: `json`, which is its mark of being finished, and `ctm`."""
+    return directory / "parts" / f"{index:04d}.{ending}"
+
+
 def write_tables(directory: Path, utterances: list[Spoken]) -> None:
-    """wav.scp, text, utt2spk and, for each target language, the translations of what is not in that language."""
+    """wav.scp, text, utt2spk, ctm and, for each target language, the translations of what is not in that language."""
     ordered = sorted(utterances, key=lambda spoken: spoken.id)
     tables = {
         "wav.scp": {spoken.id: str(directory / "wav" / f"{spoken.id}.wav") for spoken in ordered},
@@ -162,6 +186,14 @@ def write_tables(directory: Path, utterances: list[Spoken]) -> None:
         if table:
             with atomic_write(directory / name) as stream:
                 stream.writelines(f"{key} {value}\n" for key, value in table.items())
+    write_ctm(directory, -(-len(utterances) // PART_SIZE))
+
+
+def write_ctm(directory: Path, num_parts: int) -> None:
+    """Put the times of the parts together, in the order of the other tables."""
+    lines = [line for index in range(num_parts) for line in part_file(directory, index, "ctm").read_text("utf-8").splitlines()]
+    with atomic_write(directory / "ctm") as stream:
+        stream.writelines(f"{line}\n" for line in sorted(lines, key=lambda line: line.split(maxsplit=1)[0]))
 
 
 @click.command()
