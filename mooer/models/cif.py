@@ -47,13 +47,16 @@ class CifPredictor(nn.Module):
             Embeddings [B, L, D] with zeros in the padding, the number of tokens [B], which may be 0, and the weights
             [B, T + 1] in float32, the tail at the column `lengths` of each row.
         """
-        neighbours = F.pad(encoded.transpose(1, 2), self.context)
-        hidden = self.cif_conv1d(neighbours).relu_().transpose(1, 2)  # [B, T, D]
-        weights = _positive(self.cif_output(hidden), self.smoothing, self.noise)  # [B, T]
-        weights = F.pad(weights * padding_mask(lengths, encoded.shape[1]), (0, 1))
+        weights = F.pad(self.frame_weights(encoded, lengths), (0, 1))
         weights[torch.arange(len(weights), device=weights.device), lengths] = self.tail
         embeddings, counts = integrate(F.pad(encoded, (0, 0, 0, 1)), weights)
         return embeddings, counts, weights
+
+    def frame_weights(self, encoded: Tensor, lengths: Tensor) -> Tensor:
+        """The weights [B, T] in float32 of encodings [B, T, D], without the tail; zero in the padding."""
+        neighbours = F.pad(encoded.transpose(1, 2), self.context)
+        hidden = self.cif_conv1d(neighbours).relu_().transpose(1, 2)  # [B, T, D]
+        return _positive(self.cif_output(hidden), self.smoothing, self.noise) * padding_mask(lengths, encoded.shape[1])
 
 
 class TokenTimes(nn.Module):
@@ -78,12 +81,15 @@ class TokenTimes(nn.Module):
 
         U is T times the upsampling; weights in the padding are zero.
         """
+        return scaled(self.frame_weights(encoded, lengths), counts)
+
+    def frame_weights(self, encoded: Tensor, lengths: Tensor) -> Tensor:
+        """The weights [B, U] as the network gives them."""
         fine = self.upsample_cnn(encoded.transpose(1, 2)).transpose(1, 2)  # [B, U, D]
         lengths = lengths * self.upsampling
         hidden = self._both_ways(fine, lengths)  # [B, U, 2 * D]
         weights = _positive(self.cif_output2(hidden), self.smoothing, self.noise)
-        weights = weights * padding_mask(lengths, weights.shape[1])
-        return weights * (counts / weights.double().sum(dim=1).clamp_min(_TINY)).float()[:, None]
+        return weights * padding_mask(lengths, weights.shape[1])
 
     def _both_ways(self, fine: Tensor, lengths: Tensor) -> Tensor:
         """The LSTM's output [B, U, 2 * D]; its backward direction starts at each row's own end.
@@ -113,17 +119,25 @@ def _positive(logits: Tensor, smoothing: float, noise: float) -> Tensor:
     return torch.relu(logits.squeeze(-1).float().sigmoid() * smoothing - noise)
 
 
-def integrate(frames: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum frames [B, T, D] to tokens: embeddings [B, L, D] and the number of complete tokens [B].
+def scaled(weights: Tensor, counts: Tensor) -> Tensor:
+    """Weights [B, T] in float32, scaled so that a row's sum is its number of tokens [B]."""
+    return weights * (counts / weights.double().sum(dim=1).clamp_min(_TINY)).float()[:, None]
+
+
+def integrate(frames: Tensor, weights: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Sum frames [B, T, D] to tokens: embeddings [B, L, D] and the number of tokens [B].
 
     The running sum of the weights [B, T] is cut at whole numbers; token number l gets of each frame the part of its weight
     that lies between l and l + 1. Sums are in float64, one weight after another, so that they depend neither on what stands
     after an utterance's end nor on its length.
+
+    Args:
+        counts: [B], how many tokens there are where that is known; None to find the complete ones.
     """
     ends = weights.double().cumsum(dim=1)  # [B, T]
     starts = F.pad(ends[:, :-1], (1, 0))
-    # A sum that is a whole number but for float32's rounding of the weights is that number.
-    counts = ends[:, -1].float().floor().long()
+    if counts is None:  # a sum that is a whole number but for float32's rounding of the weights is that number
+        counts = ends[:, -1].float().floor().long()
     tokens = torch.arange(int(counts.max()), device=weights.device, dtype=torch.double)[:, None]  # [L, 1]
     shares = torch.minimum(ends[:, None], tokens + 1) - torch.maximum(starts[:, None], tokens)  # [B, L, T]
     shares = shares.clamp_min_(0.0) * (tokens < counts[:, None, None])

@@ -10,22 +10,24 @@ from torch import Tensor, nn
 
 from mooer.models.cif import CifPredictor, TokenTimes
 from mooer.nn.attention import fsmn_memory
+from mooer.nn.dropout import UtteranceDropout
 from mooer.nn.masks import key_mask, padding_mask, zero_padding
 from mooer.nn.norm import LayerNorm
 
 
 class NormalisedFeedForward(nn.Module):
-    """Linear, ReLU, normalisation of the hidden values, linear without bias."""
+    """Linear, ReLU, dropout, normalisation of the hidden values, linear without bias."""
 
-    def __init__(self, width: int, hidden_size: int) -> None:
+    def __init__(self, width: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
         self.w_1 = nn.Linear(width, hidden_size)
         self.norm = LayerNorm(hidden_size)
         self.w_2 = nn.Linear(hidden_size, width, bias=False)
+        self.dropout = UtteranceDropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
-        return self.w_2(self.norm(self.w_1(tokens).relu_()))
+        return self.w_2(self.norm(self.dropout(self.w_1(tokens).relu_())))
 
 
 class TokenMemory(nn.Module):
@@ -65,27 +67,29 @@ class CrossAttention(nn.Module):
 class DecoderBlock(nn.Module):
     """Feed-forward part, memory, cross-attention. The residual goes around the first two together, then around the third."""
 
-    def __init__(self, width: int, encoder_size: int, heads: int, linear_units: int, kernel_size: int) -> None:
+    def __init__(self, width: int, encoder_size: int, heads: int, linear_units: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
-        self.feed_forward = NormalisedFeedForward(width, linear_units)
+        self.feed_forward = NormalisedFeedForward(width, linear_units, dropout)
         self.self_attn = TokenMemory(width, kernel_size)
         self.src_attn = CrossAttention(width, encoder_size, heads)
         self.norm1 = LayerNorm(width)
         self.norm2 = LayerNorm(width)
         self.norm3 = LayerNorm(width)
+        self.dropout = UtteranceDropout(dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor | None, encoded: Tensor, keys: Tensor | None) -> Tensor:
         """[B, L, D] -> [B, L, D]."""
-        tokens = tokens + self.self_attn(self.norm2(self.feed_forward(self.norm1(tokens))), mask)
-        return tokens + self.src_attn(self.norm3(tokens), encoded, keys)
+        remembered = self.self_attn(self.norm2(self.feed_forward(self.norm1(tokens))), mask)
+        tokens = tokens + self.dropout(remembered)
+        return tokens + self.dropout(self.src_attn(self.norm3(tokens), encoded, keys))
 
 
 class LastBlock(nn.Module):
     """A feed-forward part without residual."""
 
-    def __init__(self, width: int, linear_units: int) -> None:
+    def __init__(self, width: int, linear_units: int, dropout: float) -> None:
         super().__init__()
-        self.feed_forward = NormalisedFeedForward(width, linear_units)
+        self.feed_forward = NormalisedFeedForward(width, linear_units, dropout)
         self.norm1 = LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -97,18 +101,25 @@ class ParaformerDecoder(nn.Module):
     """Acoustic embeddings to logits, all tokens at once.
 
     Parameter names are the Paraformer's: embed, decoders.*, decoders3.0.*, after_norm, output_layer. The embedding of the
-    vocabulary is for training alone.
+    vocabulary and the dropout are for training alone.
     """
 
     def __init__(
-        self, vocab_size: int, width: int, attention_heads: int, linear_units: int, num_blocks: int, kernel_size: int = 11
+        self,
+        vocab_size: int,
+        width: int,
+        attention_heads: int,
+        linear_units: int,
+        num_blocks: int,
+        kernel_size: int = 11,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embed = nn.Sequential(nn.Embedding(vocab_size, width))
         self.decoders = nn.ModuleList(
-            DecoderBlock(width, width, attention_heads, linear_units, kernel_size) for _ in range(num_blocks)
+            DecoderBlock(width, width, attention_heads, linear_units, kernel_size, dropout) for _ in range(num_blocks)
         )
-        self.decoders3 = nn.ModuleList([LastBlock(width, linear_units)])
+        self.decoders3 = nn.ModuleList([LastBlock(width, linear_units, dropout)])
         self.after_norm = LayerNorm(width)
         self.output_layer = nn.Linear(width, vocab_size)
 

@@ -242,7 +242,13 @@ def build_paraformer(config: ParaformerConfig, vocab_size: int, has_ctc: bool = 
             predictor.noise_threshold,
         ),
         ParaformerDecoder(
-            vocab_size, width, decoder.attention_heads, decoder.linear_units, decoder.num_blocks, decoder.kernel_size
+            vocab_size,
+            width,
+            decoder.attention_heads,
+            decoder.linear_units,
+            decoder.num_blocks,
+            decoder.kernel_size,
+            decoder.dropout_rate,
         ),
         times,
         CtcLayer(width, vocab_size) if has_ctc else None,
