@@ -1,4 +1,4 @@
-"""mooer-build-tokenizer: a small byte-level BPE tokenizer for recipes without a pretrained LLM."""
+"""mooer-build-tokenizer: a small byte-level BPE tokenizer for recipes, or the tokens of a Paraformer."""
 
 import click
 
@@ -9,20 +9,53 @@ from mooer.cli._command import command
 @click.option(
     "--text", "text", multiple=True, required=True, help="`ID TEXT` a line; several files may follow or --text be repeated."
 )
-@click.option("--vocab_size", type=click.IntRange(min=1), required=True, help="Most tokens in all; 256 of them are the bytes.")
+@click.option("--vocab_size", type=click.IntRange(min=1), required=True, help="Most tokens in all.")
+@click.option(
+    "--layout",
+    type=click.Choice(["hugging_face", "paraformer"]),
+    default="hugging_face",
+    show_default=True,
+    help="Byte-level BPE (256 tokens are the bytes), or characters and parts of words.",
+)
 @click.option("--piece", metavar="REGEX", help="Of what is tokenised apart from its neighbours, such as pinyin's initials.")
 @click.option(
-    "--output_dir", type=click.Path(file_okay=False), required=True, help="Gets tokenizer.json and its configuration."
+    "--output_dir",
+    type=click.Path(file_okay=False),
+    required=True,
+    help="Gets tokenizer.json and its configuration, or tokens.json and seg_dict.",
 )
 @click.argument("more_text", nargs=-1, metavar="[FILE]...")
-def main(text, vocab_size, piece, output_dir, more_text) -> None:
-    """Learn a tokenizer from texts; the chat prompts of all tasks become a handful of its tokens."""
+def main(text, vocab_size, layout, piece, output_dir, more_text) -> None:
+    """Learn a tokenizer from texts; the chat prompts of all tasks become a handful of its tokens (not for a Paraformer)."""
     from mooer.data.lists import read_table
+
+    texts = [line for path in (*text, *more_text) for line in read_table(path).values()]
+    if layout == "paraformer":
+        if piece is not None:
+            raise click.UsageError("--piece belongs to --layout hugging_face")
+        size = _build_pieces(texts, vocab_size, output_dir)
+    else:
+        size = _build_bpe(texts, vocab_size, piece, output_dir)
+    click.echo(f"{size} tokens from {len(texts)} lines in {output_dir}", err=True)
+
+
+def _build_bpe(texts: list[str], vocab_size: int, piece: str | None, output_dir: str) -> int:
+    """Write a byte-level BPE tokenizer; returns its size."""
     from mooer.text.prompts import TARGET_LANGUAGES, TASKS, chat_prompt, instruction
     from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer
 
-    texts = [line for path in (*text, *more_text) for line in read_table(path).values()]
     prompts = [chat_prompt(None, instruction(task, language)) for task in TASKS for language in TARGET_LANGUAGES]
     tokenizer = build_bpe_tokenizer(texts, vocab_size, prompts, piece)
     save_tokenizer(tokenizer, output_dir)
-    click.echo(f"{len(tokenizer)} tokens from {len(texts)} lines in {output_dir}", err=True)
+    return len(tokenizer)
+
+
+def _build_pieces(texts: list[str], vocab_size: int, output_dir: str) -> int:
+    """Write the tokens of a Paraformer; returns how many."""
+    from mooer.text.piece_tokenizer import build_pieces
+
+    vocabulary = build_pieces(texts, vocab_size)
+    vocabulary.save(output_dir)
+    if vocabulary.left_out:
+        click.echo(f"no room for {len(vocabulary.left_out)} characters: {''.join(vocabulary.left_out[:50])}", err=True)
+    return len(vocabulary.tokens)

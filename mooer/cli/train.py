@@ -99,17 +99,8 @@ def _error_rate(config: "RunConfig", device: "torch.device") -> "ErrorRate | Non
 def _recognizer(model: "torch.nn.Module", config: "RunConfig", task: "TaskConfig", device: "torch.device", frontend: Path):
     """A greedy recognizer with the model as it is in memory."""
     from mooer.decode.recognizer import DecodeConfig, Recognizer
-    from mooer.models.model_dir import LoadedModel
-    from mooer.train.families.speech import tokenizer_dir
+    from mooer.train.families.choice import family_of
 
-    loaded = LoadedModel(
-        model=model,
-        config=config.model,
-        tokenizer_dir=tokenizer_dir(config.model),
-        cmvn_path=None if config.data.cmvn_path is None else Path(config.data.cmvn_path),
-        frontend_path=frontend,
-        weight_files=(),
-    )
     is_speech_llm = config.model.family == "speech_llm"
     settings = DecodeConfig(
         task=task.task if is_speech_llm and task.task != "free" else "asr",
@@ -118,4 +109,4 @@ def _recognizer(model: "torch.nn.Module", config: "RunConfig", task: "TaskConfig
         beam_size=1,
         device=device.type,
     )
-    return Recognizer(loaded, settings)
+    return Recognizer(family_of(config).for_decoding(model, frontend), settings)

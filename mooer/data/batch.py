@@ -39,13 +39,13 @@ class SpeechLlmSample:
 
 @dataclass(frozen=True, slots=True)
 class CtcSample:
-    """One utterance for training or evaluating an encoder with CTC."""
+    """One utterance for training or evaluating an encoder with CTC, or a Paraformer."""
 
     id: str
     frames: Tensor
     """[T, D] float32."""
     targets: list[int]
-    """Token ids without blanks."""
+    """Token ids without blanks; for a Paraformer the end of sequence is the last."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SpeechLlmBatch:
 
 @dataclass(frozen=True)
 class CtcBatch:
-    """A batch for training an encoder with CTC."""
+    """A batch for training an encoder with CTC, or a Paraformer."""
 
     ids: list[str]
     frames: Tensor

@@ -20,6 +20,8 @@ from mooer.data.batch import (
 )
 from mooer.data.config import DataConfig, TaskConfig
 from mooer.data.utterance import Utterance
+from mooer.text.piece_tokenizer import PieceTokenizer
+from mooer.text.pieces import END_ID
 from mooer.text.prompts import chat_prompt
 from mooer.text.tokenizer import encode_ctc_targets, encode_prompt_and_answers
 
@@ -171,3 +173,23 @@ class CtcSamples:
     def collate(self, samples: Sequence[CtcSample]) -> CtcBatch:
         """Their batch."""
         return collate_ctc(samples, self._tokenizer.pad_token_id)
+
+
+class ParaformerSamples:
+    """Makes the samples and batches of a Paraformer: the tokens of the transcript, and the end of sequence."""
+
+    def __init__(self, tokenizer: PieceTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def make(self, items: Sequence[Item]) -> list[CtcSample | str]:
+        """The sample of each item; an utterance with more tokens than frames has no use: no frame can make two."""
+        made: list[CtcSample | str] = []
+        for item in items:
+            targets = [*self._tokenizer.encode(answer(item.task, item.utterance.labels)), END_ID]
+            fits = len(targets) <= len(item.frames)
+            made.append(CtcSample(item.utterance.id, item.frames, targets) if fits else "more_tokens_than_frames")
+        return made
+
+    def collate(self, samples: Sequence[CtcSample]) -> CtcBatch:
+        """Their batch."""
+        return collate_ctc(samples)

@@ -15,12 +15,9 @@ from mooer.common.errors import ConfigError, WeightsError
 from mooer.common.files import require_file
 from mooer.models.cif import CifPredictor, TokenTimes
 from mooer.models.paraformer import CtcLayer, Paraformer, ParaformerDecoder
-from mooer.models.published_folder import CONFIG_FILE, TOKENS_FILE, read_published_weights
+from mooer.models.published_folder import CMVN_FILE, CONFIG_FILE, TOKENS_FILE, WEIGHTS_FILE, read_published_weights
 from mooer.models.sanm_encoder import SanmEncoder, SanmEncoderConfig
 from mooer.models.weights import State, load_state
-
-WEIGHTS_FILE = "model.pt"
-CMVN_FILE = "am.mvn"
 
 # The second predictor's tensors stand among the first one's there, and in a module of their own here.
 _TIME_PARTS = ("upsample_cnn.", "blstm.", "cif_output2.")
@@ -258,6 +255,14 @@ def build_paraformer(config: ParaformerConfig, vocab_size: int, has_ctc: bool = 
 def module_names(state: State) -> State:
     """The tensors of a published checkpoint under the names that they have in `Paraformer`."""
     return {_module_name(name): tensor for name, tensor in state.items()}
+
+
+def published_names(state: State) -> State:
+    """The tensors of a `Paraformer` under the names that a published checkpoint has for them."""
+    times = "token_times."
+    return {
+        f"predictor.{name.removeprefix(times)}" if name.startswith(times) else name: tensor for name, tensor in state.items()
+    }
 
 
 def _module_name(name: str) -> str:

@@ -5,7 +5,7 @@ Of config.yaml only the sections of the model are read; those for its training s
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,6 +109,8 @@ class PublishedModel:
     """Copied to am.mvn; None for a model without."""
     tokens: Sequence[str] | None = None
     """Of tokens.json; None for a model without."""
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Texts of other files, by name."""
     record: Mapping[str, Any]
     """Command, commit, versions and the like, written to run.json beside the rest."""
 
@@ -126,6 +128,8 @@ def write_published_folder(folder: str | Path, model: PublishedModel) -> None:
             _write_text(staged / CMVN_FILE, require_file(model.cmvn_path, "CMVN file").read_text(encoding="utf-8"))
         if model.tokens is not None:
             _write_text(staged / TOKENS_FILE, json.dumps(list(model.tokens), ensure_ascii=False, indent=0) + "\n")
+        for name, text in model.others.items():
+            _write_text(staged / name, text)
         _write_text(staged / RECORD_FILE, json.dumps(dict(model.record), ensure_ascii=False, indent=2) + "\n")
 
 

@@ -75,8 +75,8 @@ def open_model(
             loaded = load_model_dir(model_dir, dtype=dtype, overrides=parts)
             _check_rate(loaded, downsample_rate)
             return loaded
-        if is_paraformer_dir(folder):
-            return _open_paraformer(folder, parts, downsample_rate, dtype)
+        for paraformer in filter(is_paraformer_dir, (folder, folder / FINAL_DIR)):
+            return _open_paraformer(paraformer, parts, downsample_rate, dtype)
         parts = _overlay(find_parts(require_dir(folder, "model directory"), task), parts)
         if parts.lora is None:
             found = f"neither {LORA_DIR}/ nor {TRAINED_LORA_DIR}/ beside {ADAPTER_FILE}"

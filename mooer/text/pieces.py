@@ -17,6 +17,7 @@ from mooer.text.cjk import CJK
 CONTINUED = "@@"
 # What the first ids of a token list must mean.
 FIRST_TOKENS = ("<blank>", "<s>", "</s>")
+END_ID = FIRST_TOKENS.index("</s>")
 _SILENT = {*FIRST_TOKENS, "<unk>", "<OOV>"}
 # Digits and the sign @ are characters here: nothing is put between them and their neighbours.
 _CHARACTERS = re.compile(f"[{CJK}0-9@]+")

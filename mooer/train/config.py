@@ -8,6 +8,7 @@ from mooer.common.errors import ConfigError
 from mooer.data.config import DataConfig, TaskConfig
 from mooer.data.text_config import TextDataConfig
 from mooer.models.builders import ModelConfig
+from mooer.models.paraformer_builder import ParaformerModelConfig
 from mooer.models.transformer_lm import TransformerLmConfig
 from mooer.models.vad_training import VadModelConfig
 
@@ -152,7 +153,7 @@ class TrainingConfig:
 class RunConfig:
     """A whole training file; the resolved one is written to the run folder as config.yaml."""
 
-    model: ModelConfig | TransformerLmConfig | VadModelConfig
+    model: ModelConfig | ParaformerModelConfig | TransformerLmConfig | VadModelConfig
     """What is trained; its first key, `family`, tells which of these it is."""
     data: DataConfig | TextDataConfig
     """What it is trained on: recordings (`mooer.data.dataset.DataConfig`), or with `input: text` text alone
@@ -181,7 +182,12 @@ class RunConfig:
         )
         if isinstance(self.model, VadModelConfig):
             self._check_vad()
-            return
+        elif isinstance(self.model, ParaformerModelConfig):
+            self._check_paraformer()
+        else:
+            self._check_speech()
+
+    def _check_speech(self) -> None:
         kind, needed = self.data.frontend.kind, self.model.frontend_kind
         _require(kind == needed, f"data.frontend.kind is {kind}; encoder_type {self.model.encoder_type} needs kind: {needed}")
 
@@ -199,6 +205,12 @@ class RunConfig:
         _require(not data.augment.speeds, "data.augment.speeds would move the speech away from its label; remove them")
         is_plain = self.training.validation_error_rate == "none"
         _require(is_plain, "a fsmn_vad writes no text: leave validation_error_rate at none")
+
+    def _check_paraformer(self) -> None:
+        data = self.data
+        _require(data.frontend == DataConfig().frontend, "a paraformer has one front end, the default: remove data.frontend")
+        _require(data.cmvn_path is not None, "a paraformer needs data.cmvn_path: its published form has an am.mvn")
+        _require(all(task.task == "asr" for task in data.tasks), "a paraformer transcribes: data.tasks may name asr only")
 
     def _check_encoder_cache(self) -> None:
         _require(

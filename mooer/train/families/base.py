@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mooer.common.errors import ConfigError
 from mooer.data.dataset import Loader
+from mooer.models.model_dir import LoadedModel
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +75,14 @@ class Family(ABC):
         Raises:
             ConfigError: a form that this family does not have.
         """
+
+    def for_decoding(self, model: nn.Module, frontend_path: Path) -> LoadedModel:
+        """The model in training as `mooer.decode.recognizer` takes it; for families that write text.
+
+        Args:
+            frontend_path: the front end's settings.
+        """
+        raise NotImplementedError
 
     def parts_from_files(self) -> Set[str]:
         """The parts of the model (the first components of its parameters' names) that begin with the weights of a file."""

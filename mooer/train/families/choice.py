@@ -3,12 +3,14 @@
 from mooer.train.config import RunConfig
 from mooer.train.families.base import Family
 from mooer.train.families.language_model import TransformerLmFamily
+from mooer.train.families.paraformer import ParaformerFamily
 from mooer.train.families.speech import CtcFamily, SpeechLlmFamily
 from mooer.train.families.vad import VadFamily
 
 _FAMILIES = {
     "speech_llm": SpeechLlmFamily,
     "ctc": CtcFamily,
+    "paraformer": ParaformerFamily,
     "transformer_lm": TransformerLmFamily,
     "fsmn_vad": VadFamily,
 }

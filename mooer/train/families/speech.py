@@ -12,7 +12,7 @@ from mooer.data.dataset import Loader, build_loader, list_files
 from mooer.data.tasks import CtcSamples, Samples, SpeechLlmSamples
 from mooer.models.builders import ModelConfig, build_model, check_frontend
 from mooer.models.ctc_model import shortest_alignment
-from mooer.models.model_dir import ModelAssets, export_model_dir
+from mooer.models.model_dir import LoadedModel, ModelAssets, export_model_dir
 from mooer.models.released import export_released
 from mooer.text.tokenizer import load_tokenizer
 from mooer.train.config import RunConfig
@@ -71,6 +71,18 @@ class SpeechFamily(Family):
             if path is None:
                 continue
             yield from sorted(Path(path).glob("*.safetensors")) if Path(path).is_dir() else [Path(path)]
+
+    def for_decoding(self, model: nn.Module, frontend_path: Path) -> LoadedModel:
+        """The model as it is."""
+        cmvn_path = self._config.data.cmvn_path
+        return LoadedModel(
+            model=model,
+            config=self._config.model,
+            tokenizer_dir=tokenizer_dir(self._config.model),
+            cmvn_path=None if cmvn_path is None else Path(cmvn_path),
+            frontend_path=frontend_path,
+            weight_files=(),
+        )
 
     def export(self, model: nn.Module, directory: Path, record: dict[str, Any], form: Form, task: str) -> None:
         """Write a model directory of ours, or the layout of the released checkpoints."""

@@ -3,6 +3,7 @@
 from click.testing import CliRunner
 
 from mooer.cli.build_tokenizer import main
+from mooer.text.piece_tokenizer import load_piece_tokenizer
 from mooer.text.prompts import chat_prompt, instruction
 from mooer.text.tokenizer import encode_prompt, encode_text, load_tokenizer
 
@@ -28,3 +29,16 @@ def test_missing_file_and_small_size_are_usage_errors(tmp_path):
     assert result.exit_code == 2
     assert "too small" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_tokens_of_a_paraformer(tmp_path):
+    (tmp_path / "text").write_text("a the old boat\nb 老医生 the\n", encoding="utf-8")
+    start = ["--layout", "paraformer", "--text", f"{tmp_path}/text", "--output_dir", f"{tmp_path}/out"]
+    result = CliRunner().invoke(main, [*start, "--vocab_size", "40"])
+    assert result.exit_code == 0, result.output
+    tokenizer = load_piece_tokenizer(tmp_path / "out")
+    assert [tokenizer.tokens[index] for index in tokenizer.encode("the 老 dot")] == ["the", "老", "d@@", "o@@", "t"]
+    few = CliRunner().invoke(main, [*start, "--vocab_size", "22"])
+    assert "no room for 1 characters: 生" in few.stderr or "no room for" in few.stderr
+    refused = CliRunner().invoke(main, [*start, "--vocab_size", "40", "--piece", "[a-z]"])
+    assert refused.exit_code == 2 and "belongs to" in refused.stderr

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mooer.models.cif import CifPredictor, TokenTimes, integrate
+from mooer.models.cif import CifPredictor, TokenTimes, integrate, scaled
 
 
 def fired(frames, weights):
@@ -102,3 +102,14 @@ def test_times_of_silence(encoded):
     frames, lengths = encoded
     times = TokenTimes(8, 3, smoothing=0.25, noise=0.3).eval().requires_grad_(False)
     assert not times(frames, lengths, torch.tensor([4, 2, 1])).any()
+
+
+def test_a_known_number_of_tokens_shares_all_the_weight():
+    """Whatever rounding does to the last one."""
+    generator = torch.Generator().manual_seed(3)
+    frames, weights = torch.randn(2, 9, 4, generator=generator), torch.rand(2, 9, generator=generator)
+    counts = torch.tensor([5, 3])
+    embeddings, found = integrate(frames, scaled(weights, counts), counts)
+    assert found.tolist() == [5, 3]
+    assert embeddings.shape == (2, 5, 4) and not embeddings[1, 3:].any()
+    torch.testing.assert_close(embeddings.sum(dim=1), torch.einsum("bt,btd->bd", scaled(weights, counts), frames))

@@ -90,3 +90,33 @@ def test_only_what_changes_the_course_of_a_run_counts_as_a_difference():
         "training.clip_norm",
         "training.optimizer.eps",
     ]
+
+
+PARAFORMER = {
+    "model": {"family": "paraformer", "token_dir": "tokens"},
+    "data": {"train_list": "train.list", "cmvn_path": "am.mvn"},
+    "training": {"max_steps": 10},
+}
+
+
+def test_a_paraformer_is_read_back_as_it_was_written(tmp_path):
+    config = from_dict(RunConfig, PARAFORMER)
+    (tmp_path / "config.yaml").write_text(dump_yaml(config))
+    assert load_yaml(tmp_path / "config.yaml", RunConfig) == config
+    assert config.model.losses.sampling_ratio == 0.75
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("model", {"llm": {}}, "valid keys: family, token_dir"),
+        ("model", {"losses": {"ctc": 0.3}}, "valid keys: label_smoothing"),
+        ("data", {"cmvn_path": None}, "needs data.cmvn_path"),
+        ("data", {"frontend": {"lfr_n": 4}}, "remove data.frontend"),
+        ("data", {"tasks": [{"task": "ast"}]}, "transcribes"),
+        ("training", {"encoder_cache": "cache"}, "encoder_cache is for a speech_llm"),
+    ],
+)
+def test_what_a_paraformer_does_not_take(section, values, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(RunConfig, PARAFORMER | {section: PARAFORMER[section] | values})
