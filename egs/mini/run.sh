@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 set -euo pipefail
 # From nothing to a scored bilingual model in minutes on two CPU cores: synthetic English and Mandarin, an encoder with CTC, an
-# LLM that transcribes, translates and does both. Nothing is downloaded.
+# LLM that transcribes, translates and does both. Nothing is downloaded. With --conf paraformer a Paraformer is trained in the
+# LLM's place: it transcribes, and says when each word is spoken.
 
 stage=-1
 stop_stage=5
@@ -27,7 +28,7 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--work_dir DIR] ...
   --seed N             of the synthetic speech (default 1)
   --num_processes N    training processes, one thread each (default 2)
   --num_workers N      processes that synthesise and read recordings (default 2)
-  --encoder_conf NAME, --conf NAME    files of conf/, without .yaml (defaults encoder_ctc and mooer)
+  --encoder_conf NAME, --conf NAME    files of conf/, without .yaml (defaults encoder_ctc and mooer); paraformer is another one
   --beam_size N        of the LLM's search (default 4)
   --device auto|cpu|cuda|musa         (default cpu)"
 
@@ -42,13 +43,14 @@ export OMP_NUM_THREADS=1
 speech="$num_train $num_test $seed"
 trained="$speech $vocab_size $(cd "$recipe/conf" && cat "$encoder_conf.yaml" "$conf.yaml" | cksum)"
 exp="exp/$conf"
+family="$(sed -n 's/^  family: //p' "$recipe/conf/$conf.yaml")"
 
 if begins -1 "nothing to download: the synthesiser comes with the environment"; then
   python -c "import espeakng_loader"
 fi
 
 if begins 0 "synthetic speech in English and Mandarin"; then
-  if ! finished data/.prepared "$speech"; then
+  if [ ! -f data/test_en/ctm ] || ! finished data/.prepared "$speech"; then
     python "$recipe/local/synthesize.py" --output_dir data --num_train "$num_train" --num_test "$num_test" \
       --seed "$seed" --num_jobs "$num_workers"
     for name in train dev test_en test_zh; do mooer-check-data --data_dir "data/$name" --num_workers "$num_workers"; done
@@ -74,9 +76,13 @@ if begins 2 "tokenizer and lists"; then
     mooer-build-tokenizer --text data/train/text --vocab_size "$vocab_size" --output_dir data/tokenizer
     finish dump/.packed "$speech $vocab_size"
   fi
+  if [ "$family" = paraformer ] && ! finished data/tokens/.built "$speech $vocab_size"; then
+    mooer-build-tokenizer --layout paraformer --text data/train/text --vocab_size "$vocab_size" --output_dir data/tokens
+    finish data/tokens/.built "$speech $vocab_size"
+  fi
 fi
 
-if begins 3 "training: encoder with CTC, then adapter and LLM"; then
+if begins 3 "training: encoder with CTC, then $family from it"; then
   for name in "$encoder_conf" "$conf"; do
     if ! finished "exp/$name/.trained" "$trained"; then
       launch_training "$num_processes" --config "$recipe/conf/$name.yaml" --output_dir "exp/$name" --device "$device" --resume
@@ -86,7 +92,11 @@ if begins 3 "training: encoder with CTC, then adapter and LLM"; then
 fi
 
 if begins 4 "decoding the test sets"; then
-  bash "$recipe/local/decode.sh" "exp/$encoder_conf/final" "$exp/final" "$exp/decode" "$beam_size" "$device"
+  if [ "$family" = paraformer ]; then
+    bash "$recipe/local/decode_paraformer.sh" "exp/$encoder_conf/final" "$exp/final" "$exp/decode" "$device"
+  else
+    bash "$recipe/local/decode.sh" "exp/$encoder_conf/final" "$exp/final" "$exp/decode" "$beam_size" "$device"
+  fi
 fi
 
 if begins 5 "scoring"; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The recipe's result table: error rates, BLEU and exact matches of every system in both languages."""
+"""The recipe's result table: error rates, BLEU, exact matches and differences of times of every system in both languages."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import click
 from mooer.common.provenance import commit
 from mooer.data.lists import read_table
 from mooer.score.bleu import score_bleu
+from mooer.score.timing import read_times, score_times
 from mooer.score.wer import score_error_rate
+from mooer.text.cjk import CJK
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tools"))
 
@@ -21,6 +24,7 @@ SYSTEMS = {
     "ast": "LLM, ast",
     "mtl": "LLM, mtl",
     "silence": "LLM, mtl, silence instead of the speech",
+    "paraformer": "Paraformer",
 }
 COLUMNS = {
     "en.wer": "en WER %",
@@ -31,21 +35,34 @@ COLUMNS = {
     "en-zh.exact": "exact %",
     "zh-en.bleu": "zh-en BLEU",
     "zh-en.exact": "exact %",
+    "en.start_p50": "en start, median ms",
+    "en.start_p90": "90 %",
+    "en.end_p50": "en end, median ms",
+    "en.end_p90": "90 %",
+    "zh.start_p50": "zh start, median ms",
+    "zh.start_p90": "90 %",
+    "zh.end_p50": "zh end, median ms",
+    "zh.end_p90": "90 %",
 }
+TIMES = ("start_p50", "start_p90", "end_p50", "end_p90")
+_CHARACTERS_APART = re.compile(rf"(?<=[{CJK}]) (?=[{CJK}])")
 LANGUAGES = {"en": ("wer", "zh"), "zh": ("cer", "en")}
 
 
 def score(data_dir: Path, decode_dir: Path) -> dict[str, dict[str, float]]:
-    """The figures of each system, in percent; a system has those for which it wrote texts.
+    """The figures of each system that was decoded; a system has those for which it wrote texts.
 
-    Names of figures: `en.wer`, `en.exact` (transcripts that are right as a whole), `en-zh.bleu`, `en-zh.exact`, and the like.
+    Names of figures: `en.wer`, `en.exact` (transcripts that are right as a whole), `en-zh.bleu`, `en-zh.exact`, and the like,
+    in percent; `en.start_p50`, `en.end_p90` and the like, in milliseconds.
     """
-    results: dict[str, dict[str, float]] = {system: {} for system in SYSTEMS}
+    results: dict[str, dict[str, float]] = {name: {} for name in SYSTEMS if (decode_dir / f"{name}_en").is_dir()}
     for system, figures in results.items():
         for language, (metric, target) in LANGUAGES.items():
             texts = decode_dir / f"{system}_{language}" / "1best_recog"
             data = data_dir / f"test_{language}"
             transcripts, translations = _outputs(system, texts)
+            if system == "paraformer":
+                figures |= {f"{language}.{name}": value for name, value in _times(data, texts.parent).items()}
             if transcripts is not None:
                 reference = read_table(data / "text")
                 figures[f"{language}.{metric}"] = score_error_rate(reference, transcripts, metric).counts.percent
@@ -66,7 +83,15 @@ def _outputs(system: str, texts: Path) -> tuple[dict[str, str] | None, dict[str,
     if system in ("mtl", "silence"):
         second = texts / "text.ast"  # absent where no answer had two lines
         return first, read_table(second, allow_empty=True) if second.is_file() else {}
+    if system == "paraformer":  # words with times stand between spaces, characters too
+        first = {name: _CHARACTERS_APART.sub("", text) for name, text in first.items()}
     return first, None
+
+
+def _times(data: Path, decoded: Path) -> dict[str, float]:
+    """How far the times of words are off, in milliseconds."""
+    values = score_times(read_times(data / "ctm"), read_times(decoded / "results.jsonl")).values()
+    return {name: values[name] for name in TIMES}
 
 
 @click.command()
@@ -75,7 +100,8 @@ def _outputs(system: str, texts: Path) -> tuple[dict[str, str] | None, dict[str,
 def main(data_dir: Path, decode_dir: Path) -> None:
     """Write results.json and results.md below DECODE_DIR and print the table."""
     results = score(data_dir, decode_dir)
-    table = markdown(results, SYSTEMS, COLUMNS)
+    columns = {name: heading for name, heading in COLUMNS.items() if any(name in figures for figures in results.values())}
+    table = markdown(results, SYSTEMS, columns)
     write_results(decode_dir, {"commit": commit(), "results": results}, table)
     click.echo(table, nl=False)
 
