@@ -37,7 +37,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
 
 
 @contextlib.contextmanager
-def staged_directory(directory: str | Path, may_replace: Callable[[Path], bool]) -> Iterator[Path]:
+def staged_folder(directory: str | Path, may_replace: Callable[[Path], bool]) -> Iterator[Path]:
     """A temporary folder that takes the name `directory` on success and vanishes on error.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mooer.common.errors import DataError
 from mooer.common.speech_times import FRAME_MS, SPEECH_LABEL, Stretch, frames_of_stretch, parse_speech_times
-from mooer.data.batch import pad_frames
+from mooer.data.batch import move, pad_frames
 from mooer.data.tasks import Item
 
 # By how much a label may reach beyond the last frame: labels of other tools round, and the last window is not whole.
@@ -43,8 +43,7 @@ class SpeechFramesBatch:
 
     def to(self, device: torch.device | str) -> "SpeechFramesBatch":
         """The same batch with its tensors on `device`."""
-        tensors = (self.frames, self.frame_lengths, self.is_speech)
-        return SpeechFramesBatch(self.ids, *(tensor.to(device, non_blocking=True) for tensor in tensors))
+        return move(self, device)
 
 
 def speech_frames(stretches: Sequence[Stretch], num_frames: int) -> Tensor:

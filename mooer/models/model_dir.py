@@ -7,6 +7,7 @@ lora/  in peft's form, if there is one frontend.yaml, run.json
 encoder/  settings of an encoder of transformers, if it is one
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -20,7 +21,7 @@ from torch import nn
 import mooer
 from mooer.common.config import dump_yaml, load_yaml
 from mooer.common.errors import ConfigError, PathError, WeightsError
-from mooer.common.files import atomic_write, require_dir, require_file, staged_directory
+from mooer.common.files import atomic_write, require_dir, require_file, staged_folder
 from mooer.models.builders import (
     ENCODER_DIR,
     ModelConfig,
@@ -254,7 +255,7 @@ def export_model_dir(
     Raises:
         PathError: the directory exists and is no model directory; it is left alone.
     """
-    with staged_directory(directory, is_model_dir) as folder:
+    with staged_directory(directory) as folder:
         outside = config.family == "speech_llm" and has_outside_llm(config)
         state = _own_state(model, with_llm=not outside)
         write_safetensors(folder / MODEL_FILE, quantise_rows(state) if int8 else state)
@@ -334,3 +335,12 @@ def copy_tokenizer(source: Path, destination: Path) -> None:
 def _write_text(path: Path, text: str) -> None:
     with atomic_write(path) as stream:
         stream.write(text)
+
+
+def staged_directory(directory: str | Path) -> contextlib.AbstractContextManager[Path]:
+    """A temporary folder that takes the name `directory`, which may be an earlier model directory's, when it is complete.
+
+    Raises:
+        PathError: `directory` exists and is neither empty nor a model directory.
+    """
+    return staged_folder(directory, is_model_dir)

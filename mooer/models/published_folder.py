@@ -13,7 +13,7 @@ import yaml
 
 from mooer.common.config import from_dict
 from mooer.common.errors import ConfigError
-from mooer.common.files import atomic_write, require_dir, require_file, staged_directory
+from mooer.common.files import atomic_write, require_dir, require_file, staged_folder
 from mooer.models.weights import State, read_state, write_torch
 
 T = TypeVar("T")
@@ -61,14 +61,19 @@ class PublishedFolder:
 
     def tokens(self) -> tuple[str, ...]:
         """The entries of tokens.json; the place of each is its id. Raises PathError or ConfigError."""
-        path = require_file(self.path / TOKENS_FILE, "list of tokens")
-        try:
-            tokens = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{path} is not JSON: {error}") from error
-        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-            raise ConfigError(f"{path} must hold a list of strings")
-        return tuple(tokens)
+        return read_published_tokens(self.path / TOKENS_FILE)
+
+
+def read_published_tokens(path: Path) -> tuple[str, ...]:
+    """The entries of a tokens.json. Raises PathError or ConfigError."""
+    path = require_file(path, "list of tokens")
+    try:
+        tokens = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise ConfigError(f"{path} must hold a list of strings")
+    return tuple(tokens)
 
 
 def read_published_weights(path: Path) -> State:
@@ -121,7 +126,7 @@ def write_published_folder(folder: str | Path, model: PublishedModel) -> None:
     Raises:
         PathError: `folder` is a file, or holds anything but an earlier folder of such a model; there is no CMVN file.
     """
-    with staged_directory(folder, _is_published_folder) as staged:
+    with staged_folder(folder, _is_published_folder) as staged:
         _write_text(staged / CONFIG_FILE, yaml.safe_dump(dict(model.settings), sort_keys=False, allow_unicode=True))
         write_torch(staged / WEIGHTS_FILE, model.weights)
         if model.cmvn_path is not None:

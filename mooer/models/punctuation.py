@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from mooer.common.errors import ConfigError
+from mooer.common.marks import FULL_WIDTH, MARKS, PERIOD
 from mooer.models.published_folder import WEIGHTS_FILE, PublishedFolder, open_published_folder
 from mooer.models.sanm_encoder import SanmEncoder, SanmEncoderConfig
 from mooer.models.weights import State, load_state
 
-MARKS = ("<unk>", "_", "，", "。", "？", "、")
-FULL_WIDTH = {",": "，", "?": "？"}
-UNKNOWN, NO_MARK, COMMA, PERIOD, QUESTION, PAUSE = range(len(MARKS))
+MODEL, ENCODER = "CTTransformer", "SANMEncoder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +120,9 @@ class LoadedPunctuation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TokenizerSection:
+class TokenizerSection:
+    """The section `tokenizer_conf`."""
+
     unk_symbol: str = "<unk>"
     """The token of unknown words."""
     split_with_space: bool = True
@@ -138,10 +139,10 @@ def load_punctuation(folder: str | Path) -> LoadedPunctuation:
         ConfigError: settings that are unknown or impossible, or another kind of model.
         WeightsError: weights that are unsafe, damaged or do not fit.
     """
-    opened = open_published_folder(folder, "CTTransformer")
-    opened.require("encoder", "SANMEncoder")
+    opened = open_published_folder(folder, MODEL)
+    opened.require("encoder", ENCODER)
     tokens = opened.tokens()
-    unknown = opened.section("tokenizer_conf", _TokenizerSection).unk_symbol
+    unknown = opened.section("tokenizer_conf", TokenizerSection).unk_symbol
     if unknown not in tokens:
         raise ConfigError(f"{opened.path}: the token of unknown words, {unknown}, is not in the list of tokens")
     state = opened.weights(WEIGHTS_FILE)

@@ -15,28 +15,17 @@ import torch
 
 from mooer.common.device import select_device
 from mooer.common.errors import ConfigError
-from mooer.models.punctuation import (
-    COMMA,
-    MARKS,
-    NO_MARK,
-    PAUSE,
-    PERIOD,
-    QUESTION,
-    UNKNOWN,
-    LoadedPunctuation,
-    load_punctuation,
-)
+from mooer.common.marks import COMMA, MARKS, NO_MARK, PAUSE, PERIOD, QUESTION, SENTENCE_ENDS, UNKNOWN
+from mooer.models.punctuation import LoadedPunctuation, load_punctuation
 from mooer.text.cjk import CJK
+from mooer.text.marks import WORDS
 
-SENTENCE_ENDS = (PERIOD, QUESTION)
 # Marks after a word of ASCII characters.
 HALF_WIDTH = {COMMA: ",", PERIOD: ".", QUESTION: "?"}
 # A mark on an earlier word of a block settles nothing.
 FIRST_SETTLING_WORD = 2
 # No mark is added beside one of these.
 OWN_MARKS = frozenset(".,;:?!…，。；：？！、")
-# Runs of ASCII characters, and each other character alone.
-_WORDS = re.compile(r"[^\s\u0080-\U0010ffff]+|[^\s\x00-\x7f]")
 _CJK = re.compile(f"[{CJK}]")
 
 Style = Literal["tidy", "published"]
@@ -121,7 +110,7 @@ class Punctuator:
         Args:
             text: words between spaces, Chinese characters with or without.
         """
-        found = list(_WORDS.finditer(text))
+        found = list(WORDS.finditer(text))
         if not found:
             return Punctuated("", ())
         marks, begins = self._mark([match.group() for match in found])

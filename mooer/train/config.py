@@ -9,6 +9,7 @@ from mooer.data.config import DataConfig, TaskConfig
 from mooer.data.text_config import TextDataConfig
 from mooer.models.builders import ModelConfig
 from mooer.models.paraformer_builder import ParaformerModelConfig
+from mooer.models.punctuation_training import PunctuationModelConfig
 from mooer.models.transformer_lm import TransformerLmConfig
 from mooer.models.vad_training import VadModelConfig
 
@@ -153,7 +154,7 @@ class TrainingConfig:
 class RunConfig:
     """A whole training file; the resolved one is written to the run folder as config.yaml."""
 
-    model: ModelConfig | ParaformerModelConfig | TransformerLmConfig | VadModelConfig
+    model: ModelConfig | ParaformerModelConfig | TransformerLmConfig | VadModelConfig | PunctuationModelConfig
     """What is trained; its first key, `family`, tells which of these it is."""
     data: DataConfig | TextDataConfig
     """What it is trained on: recordings (`mooer.data.dataset.DataConfig`), or with `input: text` text alone
@@ -162,7 +163,7 @@ class RunConfig:
     """How it is trained."""
 
     def __post_init__(self) -> None:
-        needed = "text" if isinstance(self.model, TransformerLmConfig) else "audio"
+        needed = "text" if isinstance(self.model, TransformerLmConfig | PunctuationModelConfig) else "audio"
         _require(self.data.input == needed, f"data.input is {self.data.input}; model.family {self.model.family} needs {needed}")
         if isinstance(self.data, TextDataConfig):
             self._check_text()

@@ -4,6 +4,7 @@ from mooer.train.config import RunConfig
 from mooer.train.families.base import Family
 from mooer.train.families.language_model import TransformerLmFamily
 from mooer.train.families.paraformer import ParaformerFamily
+from mooer.train.families.punctuation import PunctuationFamily
 from mooer.train.families.speech import CtcFamily, SpeechLlmFamily
 from mooer.train.families.vad import VadFamily
 
@@ -13,6 +14,7 @@ _FAMILIES = {
     "paraformer": ParaformerFamily,
     "transformer_lm": TransformerLmFamily,
     "fsmn_vad": VadFamily,
+    "punctuation": PunctuationFamily,
 }
 
 

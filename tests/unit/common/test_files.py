@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mooer.common.errors import DataError, PathError
-from mooer.common.files import atomic_write, iterate_tar, md5, require_dir, require_file, sha256, staged_directory
+from mooer.common.files import atomic_write, iterate_tar, md5, require_dir, require_file, sha256, staged_folder
 
 
 def test_failure_leaves_the_old_file(tmp_path):
@@ -95,18 +95,18 @@ def test_damage_is_an_error():
         list(iterate_tar(io.BytesIO(b"this is no archive" * 100), "t"))
 
 
-def test_staged_directory_leaves_nothing_behind_on_error(tmp_path):
-    with pytest.raises(RuntimeError), staged_directory(tmp_path / "out", Path.is_dir) as folder:
+def test_staged_folder_leaves_nothing_behind_on_error(tmp_path):
+    with pytest.raises(RuntimeError), staged_folder(tmp_path / "out", Path.is_dir) as folder:
         (folder / "half").write_text("x")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_staged_directory_replaces_an_earlier_one_of_its_kind_only(tmp_path):
+def test_staged_folder_replaces_an_earlier_one_of_its_kind_only(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("x")
-    with pytest.raises(PathError, match="is no model directory"), staged_directory(tmp_path / "out", lambda _: False):
+    with pytest.raises(PathError, match="is no model directory"), staged_folder(tmp_path / "out", lambda _: False):
         pass
-    with staged_directory(tmp_path / "out", lambda path: (path / "old").is_file()) as folder:
+    with staged_folder(tmp_path / "out", lambda path: (path / "old").is_file()) as folder:
         (folder / "new").write_text("y")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "new"]

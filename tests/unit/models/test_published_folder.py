@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mooer.common.errors import ConfigError, PathError, WeightsError
+from mooer.common.marks import MARKS
 from mooer.models.published_folder import open_published_folder
-from mooer.models.punctuation import MARKS, PunctuationConfig, build_punctuation, load_punctuation
+from mooer.models.punctuation import PunctuationConfig, build_punctuation, load_punctuation
 from mooer.models.sanm_encoder import SanmEncoderConfig
 
 TOKENS = ["<blank>", "好", "hello", "<unk>"]

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mooer.common.errors import ConfigError
-from mooer.models.punctuation import MARKS, LoadedPunctuation, PunctuationConfig, build_punctuation
+from mooer.common.marks import MARKS
+from mooer.models.punctuation import LoadedPunctuation, PunctuationConfig, build_punctuation
 from mooer.models.sanm_encoder import SanmEncoderConfig
 from mooer.pipeline.punctuation import Punctuator, PunctuatorConfig
 
