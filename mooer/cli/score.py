@@ -1,4 +1,4 @@
-"""mooer-score: error rates, BLEU and scores of speakers, against references."""
+"""mooer-score: error rates, BLEU, and scores of marks, of speech and of speakers, against references."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,19 +16,25 @@ METRICS_OF = {
     "normalizer": TEXT_METRICS,
     "target_language": TEXT_METRICS,
     "compare": ("cer", "wer", "mer"),
-    "collar": ("der",),
+    "collar": ("der", "vad"),
     "skip_overlap": ("der",),
 }
 
 
 @command
-@click.option("--ref", type=click.Path(), required=True, help="References: `ID TEXT` a line; der: RTTM; eer: trials.")
-@click.option("--hyp", type=click.Path(), required=True, help="Hypotheses: `ID TEXT` a line; der: RTTM; eer: scores.")
+@click.option(
+    "--ref",
+    type=click.Path(),
+    required=True,
+    help="References: `ID TEXT` a line; der: RTTM; eer: trials; vad: `ID START-END ...`.",
+)
+@click.option("--hyp", type=click.Path(), required=True, help="Hypotheses, in the same form; eer: scores.")
 @click.option(
     "--metric",
-    type=click.Choice([*TEXT_METRICS, "der", "eer"]),
+    type=click.Choice([*TEXT_METRICS, "punctuation", "vad", "der", "eer"]),
     required=True,
-    help="mer: CJK by character, everything else by word; der: who speaks when; eer: whether two voices are one.",
+    help="mer: CJK by character, everything else by word; punctuation: the marks; vad: where there is speech; der: who speaks "
+    "when; eer: whether two voices are one.",
 )
 @click.option(
     "--normalizer",
@@ -38,7 +44,9 @@ METRICS_OF = {
     "--target_language", help="For bleu: zh takes sacrebleu's zh tokenizer, others 13a. Default: as the references look."
 )
 @click.option(
-    "--collar", type=click.FloatRange(min=0.0), help="For der: seconds on each side of a border not scored. [default: 0.25]"
+    "--collar",
+    type=click.FloatRange(min=0.0),
+    help="For der and vad: seconds on each side of a border not scored. [default: 0.25, vad 0]",
 )
 @click.option("--skip_overlap", is_flag=True, help="For der: leave out where several speak at once.")
 @click.option("--compare", type=click.Path(), help="Hypotheses of a second system: is it better? (paired bootstrap)")
@@ -51,10 +59,10 @@ METRICS_OF = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report.")
 def main(ref, hyp, metric, normalizer, target_language, collar, skip_overlap, compare, seed, top, output_dir, as_json) -> None:
-    """Score recognised or translated texts, the turns of speakers (RTTM), or comparisons of voices.
+    """Score recognised or translated texts, their marks, where speech was found, the turns of speakers, or comparisons of voices.
 
-    References without a hypothesis count as all deleted (der: as all missed; eer: as wrong) and are listed; hypotheses without
-    a reference are listed. Trials are `ID1 ID2 target|nontarget`, their scores `ID1 ID2 SCORE`.
+    References without a hypothesis count as all deleted (der, vad, punctuation: as all missed; eer: as wrong) and are listed;
+    hypotheses without a reference are listed. Trials are `ID1 ID2 target|nontarget`, their scores `ID1 ID2 SCORE`.
     """
     import json
 
@@ -64,6 +72,8 @@ def main(ref, hyp, metric, normalizer, target_language, collar, skip_overlap, co
     _check_options(metric, given | {"collar": collar, "skip_overlap": skip_overlap or None})
     if metric in TEXT_METRICS:
         report, second = _score_texts(ref, [hyp, compare], metric, normalizer, target_language)
+    elif metric in ("punctuation", "vad"):
+        report, second = _score_labels(ref, hyp, metric, collar), None
     else:
         report, second = _score_speakers(ref, hyp, metric, collar, skip_overlap), None
     text = summary(report)
@@ -106,6 +116,17 @@ def _score_texts(
         else:
             reports.append(score_error_rate(references, hypotheses, metric, normalizer or "compute-wer"))
     return reports
+
+
+def _score_labels(ref: str, hyp: str, metric: str, collar: float | None) -> "Report":
+    from mooer.score.marks import score_marks
+    from mooer.score.speech_activity import score_speech_activity
+    from mooer.score.texts import read_texts
+
+    references, hypotheses = read_texts(ref, "reference file"), read_texts(hyp, "hypothesis file")
+    if metric == "punctuation":
+        return score_marks(references, hypotheses)
+    return score_speech_activity(references, hypotheses, collar or 0.0)
 
 
 def _score_speakers(ref: str, hyp: str, metric: str, collar: float | None, skip_overlap: bool) -> "Report":

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from mooer.common.marks import MARKS, NO_MARK
 from mooer.decode.hypothesis import Word
-from mooer.models.punctuation import MARKS, NO_MARK
 from mooer.pipeline.punctuation import HALF_WIDTH, MarkedWord, Punctuator
 from mooer.pipeline.transcription import DecodedSegment, Sentence
 from mooer.text.sentences import split_sentences

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import mooer
 from mooer.common.errors import ConfigError, DataError
@@ -89,6 +90,8 @@ class DerReport:
     """References without a hypothesis: counted as all missed."""
     extra: tuple[str, ...]
     """Hypotheses without a reference: not counted."""
+    metric: Literal["der", "vad"] = "der"
+    """vad where all speech is of one speaker, so that nothing is confused."""
 
     @cached_property
     def time(self) -> SpeakerTime:
@@ -100,7 +103,9 @@ class DerReport:
         """All that a figure depends on besides the turns, in one line."""
         overlap = "skipped" if self.config.skip_overlap else "scored"
         collar = f"collar:{self.config.collar:g}s-each-side"
-        return f"metric:der|{collar}|overlap:{overlap}|mapping:optimal|missing:missed|version:mooer-{mooer.__version__}"
+        return (
+            f"metric:{self.metric}|{collar}|overlap:{overlap}|mapping:optimal|missing:missed|version:mooer-{mooer.__version__}"
+        )
 
 
 def score_diarization(

@@ -8,6 +8,8 @@ from mooer.score.align import CORRECT, DELETION, INSERTION, SUBSTITUTION, Counts
 from mooer.score.bleu import BleuReport
 from mooer.score.der import DerReport
 from mooer.score.eer import EerReport
+from mooer.score.marks import MarksReport
+from mooer.score.marks_report import marks_lines, marks_values
 from mooer.score.speaker_report import der_lines, der_values, eer_lines, eer_values
 from mooer.score.tables import cluster_totals, error_tables
 from mooer.score.wer import ScoreReport, UtteranceScore
@@ -16,13 +18,14 @@ _SIGNS = {CORRECT: "", SUBSTITUTION: "S", DELETION: "D", INSERTION: "I"}
 _NO_UNIT = "*"
 _LISTED_IDS = 20
 
-Report = ScoreReport | BleuReport | DerReport | EerReport
+Report = ScoreReport | BleuReport | DerReport | EerReport | MarksReport
 
 # What is missing and what becomes of it, and what is extra.
 _MISSING_AND_EXTRA = {
     ScoreReport: ("references without a hypothesis, counted as all deleted", "hypotheses without a reference"),
     BleuReport: ("references without a hypothesis, scored as empty", "hypotheses without a reference"),
     DerReport: ("references without a hypothesis, counted as all missed", "hypotheses without a reference"),
+    MarksReport: ("references without a hypothesis, their marks counted as missed", "hypotheses without a reference"),
     EerReport: ("trials without a score, counted as wrong", "scores without a trial"),
 }
 
@@ -36,6 +39,8 @@ def to_values(report: Report) -> dict[str, Any]:
             return der_values(report)
         case EerReport():
             return eer_values(report)
+        case MarksReport():
+            return marks_values(report)
         case ScoreReport():
             return _error_rate_values(report)
 
@@ -95,6 +100,8 @@ def _lines(report: Report) -> Iterable[str]:
             return der_lines(report)
         case EerReport():
             return eer_lines(report)
+        case MarksReport():
+            return marks_lines(report)
         case ScoreReport():
             return _error_rate_lines(report)
 

@@ -12,7 +12,7 @@ from mooer.text.rttm import SECOND
 def der_values(report: DerReport) -> dict[str, Any]:
     """The report as plain values, ready for JSON; times in seconds."""
     return {
-        "metric": "der",
+        "metric": report.metric,
         "percent": round(report.time.percent, 4),
         **_time_values(report.time),
         "collar": report.config.collar,
@@ -43,7 +43,10 @@ def der_lines(report: DerReport) -> list[str]:
     """What was scored, and the totals."""
     overlap = "without" if report.config.skip_overlap else "with"
     rule = f"a collar of {report.config.collar:g} s on each side of a border, {overlap} overlapped speech"
-    lines = [f"DER over {len(report.recordings)} recordings, {rule}", f"Overall -> {format_time(report.time)}"]
+    lines = [
+        f"{report.metric.upper()} over {len(report.recordings)} recordings, {rule}",
+        f"Overall -> {format_time(report.time)}",
+    ]
     if not report.time.speech:
         lines.append("the references hold no scored speech: the rate is 0 by definition, see the false alarm")
     return lines
