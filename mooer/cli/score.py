@@ -59,10 +59,11 @@ METRICS_OF = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report.")
 def main(ref, hyp, metric, normalizer, target_language, collar, skip_overlap, compare, seed, top, output_dir, as_json) -> None:
-    """Score recognised or translated texts, their marks, where speech was found, the turns of speakers, or comparisons of voices.
+    """Score recognised or translated texts, their marks, where speech was found, who speaks, or comparisons of voices.
 
     References without a hypothesis count as all deleted (der, vad, punctuation: as all missed; eer: as wrong) and are listed;
-    hypotheses without a reference are listed. Trials are `ID1 ID2 target|nontarget`, their scores `ID1 ID2 SCORE`.
+    hypotheses without a reference are listed. Labels of speech are those of mooer-find-speech. Trials are `ID1 ID2
+    target|nontarget`, their scores `ID1 ID2 SCORE`.
     """
     import json
 

@@ -102,10 +102,8 @@ class DerReport:
     def signature(self) -> str:
         """All that a figure depends on besides the turns, in one line."""
         overlap = "skipped" if self.config.skip_overlap else "scored"
-        collar = f"collar:{self.config.collar:g}s-each-side"
-        return (
-            f"metric:{self.metric}|{collar}|overlap:{overlap}|mapping:optimal|missing:missed|version:mooer-{mooer.__version__}"
-        )
+        rule = f"metric:{self.metric}|collar:{self.config.collar:g}s-each-side|overlap:{overlap}|mapping:optimal"
+        return f"{rule}|missing:missed|version:mooer-{mooer.__version__}"
 
 
 def score_diarization(

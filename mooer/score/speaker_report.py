@@ -43,10 +43,8 @@ def der_lines(report: DerReport) -> list[str]:
     """What was scored, and the totals."""
     overlap = "without" if report.config.skip_overlap else "with"
     rule = f"a collar of {report.config.collar:g} s on each side of a border, {overlap} overlapped speech"
-    lines = [
-        f"{report.metric.upper()} over {len(report.recordings)} recordings, {rule}",
-        f"Overall -> {format_time(report.time)}",
-    ]
+    what = f"{report.metric.upper()} over {len(report.recordings)} recordings"
+    lines = [f"{what}, {rule}", f"Overall -> {format_time(report.time)}"]
     if not report.time.speech:
         lines.append("the references hold no scored speech: the rate is 0 by definition, see the false alarm")
     return lines
