@@ -17,7 +17,7 @@ from mooer.cli._command import command
     type=click.Choice(["hugging_face", "paraformer", "words"]),
     default="hugging_face",
     show_default=True,
-    help="Byte-level BPE (256 tokens are the bytes); characters and parts of words; or the most frequent words of a punctuation "
+    help="Byte-level BPE (256 tokens are the bytes); characters and parts of words; or frequent words for a punctuation "
     "model, without the texts' marks.",
 )
 @click.option("--piece", metavar="REGEX", help="Of what is tokenised apart from its neighbours, such as pinyin's initials.")
