@@ -36,7 +36,7 @@ OTHER_OPTIONS = (*SOURCES, "raw_pcm", "allow_url", "formats", "resume", "output_
 @click.option("--num_speakers", type=click.IntRange(min=1), help="[default: found out]")
 @click.option("--silence_mode", type=click.Choice(["fixed", "dynamic"]), help="dynamic: the reference's. [default: fixed]")
 @click.option("--max_end_silence_ms", type=click.IntRange(min=0), help="Pause that ends a segment. [default: the model's, 800]")
-@click.option("--max_segment_ms", type=click.IntRange(1000, 300_000), help="Longest segment. [default: the model's, 60000]")
+@click.option("--max_segment_ms", type=click.IntRange(1000, 300_000), help="[default: the model's, 60000; speech LLM: 20000]")
 @click.option("--batch_seconds", type=click.FloatRange(0, 36_000, min_open=True), help="Decoded together. [default: 300]")
 @click.option("--style", type=click.Choice(["published", "tidy"]), help="Spelling. [default: published with a Paraformer]")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of the recogniser. [default: float32]")
@@ -165,6 +165,8 @@ def _report(result: "Transcription | Failure", bar: Any) -> bool:
         return True
     with bar.external_write_mode():
         print(f"{result.key}\t{one_line(result.text).strip()}", flush=True)
+    if result.flags:
+        log.warning("%s: some segment is to be mistrusted: %s", result.key, ", ".join(result.flags))
     for item in result.failures:
         log.error("%s: %d to %d ms failed (%s): %s", result.key, item.start, item.end, item.reason, item.message)
     return bool(result.failures)

@@ -19,6 +19,8 @@ from mooer.pipeline.vad_dir import read_detector
 
 # Files of published folders that results depend on.
 _FILES = ("config.yaml", "model.pt", "campplus_cn_common.bin", "am.mvn", "tokens.json", "seg_dict")
+# Answers of a speech LLM are bounded, and what is said in a longer segment may go beyond.
+_LLM_MS = 20_000
 # Without a detector a recording is recognised in one piece, up to here.
 _WHOLE_MS = 60_000
 
@@ -99,11 +101,12 @@ class LongModels:
         given = {"max_end_silence_time": config.max_end_silence_ms, "max_single_segment_time": config.max_segment_ms}
         given = {name: value for name, value in given.items() if value is not None}
         options = dataclasses.replace(own, silence_mode=config.silence_mode, **given)
-        if options.max_single_segment_time <= longest:
-            return options
-        if config.max_segment_ms is not None:
+        if config.max_segment_ms is None:
+            usual = longest if self._is_timed else min(longest, _LLM_MS)
+            return dataclasses.replace(options, max_single_segment_time=min(own.max_single_segment_time, usual))
+        if config.max_segment_ms > longest:
             raise ConfigError(f"max_segment_ms is {config.max_segment_ms}; this recogniser reads at most {longest} ms")
-        return dataclasses.replace(options, max_single_segment_time=longest)
+        return options
 
     def _longest_ms(self) -> int:
         """The longest segment, to which a frame may be added, that the recogniser reads."""

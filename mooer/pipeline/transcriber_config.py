@@ -31,7 +31,7 @@ class TranscriberConfig:
     max_end_silence_ms: int | None = None
     """Pause that ends a segment; None for the model's own, which is 800 as a rule."""
     max_segment_ms: int | None = None
-    """A longer segment is cut; None for the model's own, which is 60000 as a rule."""
+    """A longer segment is cut; None for the detector's own, which is 60000 as a rule, and at most 20000 with a speech LLM."""
     batch_seconds: float = 300.0
     """Seconds of speech that are recognised together, sorted by length: a killed run may lose so much."""
     style: Style | None = None

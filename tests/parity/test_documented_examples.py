@@ -1,4 +1,4 @@
-"""The examples of docs/punctuation.md and docs/speakers.md run as they stand there, on the tiny published folders."""
+"""The examples of docs/ run as they stand there, on the tiny published folders."""
 
 import os
 import re
@@ -37,3 +37,12 @@ def test_speakers(golden_paraformer, tmp_path):
     lines = (tmp_path / "meeting.rttm").read_text(encoding="utf-8").splitlines()
     assert len(lines) == len(turns)
     assert lines[0].startswith("SPEAKER meeting 1 0.330 ")
+
+
+def test_long_audio(golden_paraformer, tmp_path):
+    folder = golden_paraformer / "e2e"
+    links = {"paraformer-large": folder / "asr", "fsmn-vad": folder / "vad", "ct-punc": folder / "punc"}
+    text, *sentences = run_example("long_audio.md", tmp_path, links | {"meeting.wav": folder / "audio.wav"})
+    assert text.startswith("继。Gram为为，在为")
+    assert sentences[0] == "640 880 继。 1"
+    assert sum(int(line.rsplit(" ", 1)[1]) for line in sentences) > 40

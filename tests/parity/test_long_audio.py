@@ -301,6 +301,7 @@ def test_a_segment_without_words_empties_nothing_else(transcriber, folder):
     assert abs(len(two.words) - len(one.words)) <= 3
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(folder, tmp_path):
     """Without loss or doubling, and with equal files at the end."""
     recording = tmp_path / "long.wav"
