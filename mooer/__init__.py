@@ -11,6 +11,7 @@ _LIBRARY = {
     "TranscriberConfig": "mooer.pipeline.transcriber_config",
     "Transcription": "mooer.pipeline.transcription",
     "Sentence": "mooer.pipeline.transcription",
+    "SpeechSegment": "mooer.pipeline.speech_segments",
     "Word": "mooer.decode.hypothesis",
 }
 

@@ -123,8 +123,7 @@ def ctm(transcription: Transcription) -> str:
         DataError: words without times, or a name of the recording that would not be one field or a comment.
     """
     key = transcription.key
-    if not key or key.split() != [key] or key.startswith(";;"):
-        raise DataError(f"recording {key!r} cannot stand in CTM; its name must have no spaces and not begin with ;;")
+    check_ctm_key(key)
     if transcription.raw_text and not transcription.words:
         raise DataError(f"recording {key!r} has no times of words, which CTM is made of")
     lines = (
@@ -132,6 +131,12 @@ def ctm(transcription: Transcription) -> str:
         for word in transcription.words
     )
     return "".join(lines)
+
+
+def check_ctm_key(key: str) -> None:
+    """Raise DataError for a name of a recording that would not be one field, or would begin a comment."""
+    if not key or key.split() != [key] or key.startswith(";;"):
+        raise DataError(f"recording {key!r} cannot stand in CTM; its name must have no spaces and not begin with ;;")
 
 
 def rttm(transcription: Transcription) -> str:

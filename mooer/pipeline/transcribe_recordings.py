@@ -1,6 +1,6 @@
 """Long-audio recognition of many recordings: one that cannot be read leaves the others alone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from mooer.common.errors import AudioError
 from mooer.data.utterance import Problem
@@ -12,13 +12,16 @@ from mooer.pipeline.transcription import Transcription
 
 
 def transcribe_recordings(
-    transcriber: Transcriber, recordings: Iterable[Recording | Problem], folder: TranscriptFolder | None = None
+    transcriber: Transcriber, recordings: Sequence[Recording | Problem], folder: TranscriptFolder | None = None
 ) -> Iterator[Transcription | Failure]:
     """The result for each recording, in their order; with a folder, kept there as they become known.
 
     Raises:
-        ConfigError, DataError: the folder's journal of a recording is of another recording, or damaged.
+        ConfigError, DataError: the folder's journal of a recording is of another recording, or damaged; a name of a recording
+            cannot be that of a file.
     """
+    if folder is not None:
+        folder.check_names(item.key for item in recordings if isinstance(item, Recording))
     for recording in recordings:
         result = _transcribe(transcriber, recording, folder)
         if folder is not None:

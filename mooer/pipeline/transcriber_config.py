@@ -57,7 +57,10 @@ class TranscriberConfig:
             raise ConfigError(
                 "max_end_silence_ms means nothing with silence_mode dynamic, which sets it; leave one of them out"
             )
-        is_set = {"vad_dir": self.max_end_silence_ms or self.silence_mode == "dynamic", "spk_dir": self.num_speakers}
+        is_set = {
+            "vad_dir": self.max_end_silence_ms is not None or self.silence_mode == "dynamic",
+            "spk_dir": self.num_speakers is not None,
+        }
         for folder, value in is_set.items():
             if value and getattr(self, folder) is None:
                 names = "num_speakers means" if folder == "spk_dir" else "max_end_silence_ms and silence_mode mean"

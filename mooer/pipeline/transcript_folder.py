@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ from mooer.decode.hypothesis import Failure
 from mooer.decode.writer import TEXT_DIR, one_line
 from mooer.pipeline.journal import Journal
 from mooer.pipeline.part_store import compare_settings, keep_settings
-from mooer.pipeline.subtitles import FORMATS, SUFFIXES
+from mooer.pipeline.subtitles import FORMATS, SUFFIXES, check_ctm_key
 from mooer.pipeline.transcription import Transcription
 
 JOURNAL_DIR = "journal"
@@ -54,6 +54,13 @@ class TranscriptFolder:
         except OSError as error:
             raise PathError(f"the output folder {folder} cannot be written: {error.strerror}") from error
         keep_settings(self._folder / JOURNAL_DIR, settings)
+
+    def check_names(self, keys: Iterable[str]) -> None:
+        """Raise DataError if one of the recordings has a name that files or formats cannot have."""
+        for key in keys:
+            file_name(key)
+            if "ctm" in self._formats:
+                check_ctm_key(key)
 
     def journal(self, key: str, origin: dict[str, Any]) -> Journal:
         """The journal of a recording, begun or gone on with. Raises as `Journal.resume`."""

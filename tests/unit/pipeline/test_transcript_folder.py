@@ -70,6 +70,9 @@ def test_names_of_files(key, name):
     assert file_name(key) == name
 
 
-def test_a_name_that_is_too_long():
-    with pytest.raises(DataError, match="200 bytes"):
-        file_name("你" * 100)
+def test_names_that_cannot_be(tmp_path):
+    with TranscriptFolder(tmp_path, ["ctm"], {}, {}, resume=False) as folder:
+        folder.check_names(["a", "你好"])
+        for key, message in (("你" * 100, "200 bytes"), (";;a", "CTM")):
+            with pytest.raises(DataError, match=message):
+                folder.check_names(["a", key])
