@@ -7,7 +7,7 @@ neither on the number of workers nor on that of the ranks, and going on in the m
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -24,6 +24,7 @@ from mooer.data.survey import survey
 from mooer.data.tasks import Samples, SpeechLlmSamples
 from mooer.data.text_config import TextDataConfig
 from mooer.data.utterance import Problem
+from mooer.data.voice_config import VoiceConfig
 from mooer.data.worker import BatchDataset, begin_worker
 
 __all__ = ["AugmentConfig", "DataConfig", "Loader", "TaskConfig", "build_loader"]
@@ -153,16 +154,34 @@ class EpochPlanner:
         return self._kept
 
 
+class Planner(Protocol):
+    """Tells which entries make which batch."""
+
+    def number(self, epoch: int) -> int:
+        """The epoch whose plan is used: validation has one for all."""
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """The plan of an epoch."""
+
+    def frames(self, epoch: int) -> int:
+        """Frames of 10 ms, or tokens of text, of an epoch."""
+
+
 class Loader:
-    """Batches of one rank, epoch by epoch. Made by `build_loader` and `build_text_loader`.
+    """Batches of one rank, epoch by epoch. Made by `build_loader`, `build_text_loader` and `build_voice_loader`.
 
     Args:
+        config: of which `num_workers` and `prefetch` are read.
         dataset: gives the LoadedBatch for a key (epoch, entries).
         place: rank and world size.
     """
 
     def __init__(
-        self, config: DataConfig | TextDataConfig, planner: EpochPlanner, dataset: Dataset, place: tuple[int, int]
+        self,
+        config: DataConfig | TextDataConfig | VoiceConfig,
+        planner: Planner,
+        dataset: Dataset,
+        place: tuple[int, int],
     ) -> None:
         self._planner = planner
         self._rank, self._world_size = place

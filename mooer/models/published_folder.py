@@ -3,6 +3,7 @@
 Of config.yaml only the sections of the model are read; those for its training say nothing about what it computes.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +110,9 @@ class PublishedModel:
     settings: Mapping[str, Any]
     """Of config.yaml."""
     weights: State
-    """Of model.pt."""
+    """Of the file of weights."""
+    weights_file: str = WEIGHTS_FILE
+    """Name of that file."""
     cmvn_path: Path | None = None
     """Copied to am.mvn; None for a model without."""
     tokens: Sequence[str] | None = None
@@ -126,9 +129,9 @@ def write_published_folder(folder: str | Path, model: PublishedModel) -> None:
     Raises:
         PathError: `folder` is a file, or holds anything but an earlier folder of such a model; there is no CMVN file.
     """
-    with staged_folder(folder, _is_published_folder) as staged:
+    with staged_folder(folder, functools.partial(_is_published_folder, model.weights_file)) as staged:
         _write_text(staged / CONFIG_FILE, yaml.safe_dump(dict(model.settings), sort_keys=False, allow_unicode=True))
-        write_torch(staged / WEIGHTS_FILE, model.weights)
+        write_torch(staged / model.weights_file, model.weights)
         if model.cmvn_path is not None:
             _write_text(staged / CMVN_FILE, require_file(model.cmvn_path, "CMVN file").read_text(encoding="utf-8"))
         if model.tokens is not None:
@@ -138,8 +141,8 @@ def write_published_folder(folder: str | Path, model: PublishedModel) -> None:
         _write_text(staged / RECORD_FILE, json.dumps(dict(model.record), ensure_ascii=False, indent=2) + "\n")
 
 
-def _is_published_folder(folder: Path) -> bool:
-    return (folder / CONFIG_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
+def _is_published_folder(weights_file: str, folder: Path) -> bool:
+    return (folder / CONFIG_FILE).is_file() and (folder / weights_file).is_file()
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -7,27 +7,31 @@ the end of a recording alone. The context that gates a layer is constant over 10
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mooer.common.config import to_dict
 from mooer.common.errors import ConfigError
-from mooer.models.published_folder import open_published_folder
-from mooer.models.weights import load_state
+from mooer.models.published_folder import PublishedModel, open_published_folder
+from mooer.models.weights import load_state, own_tensors
 from mooer.nn.masks import padding_mask
 
+MODEL_NAME = "CAMPPlus"
 WEIGHTS_FILE = "campplus_cn_common.bin"
-HEAD_CHANNELS = 32
-# Layers, kernel size and dilation of the dense blocks.
-BLOCKS = ((12, 3, 1), (24, 3, 2), (16, 3, 2))
+# Kernel size and dilation of the dense blocks.
+BLOCKS = ((3, 1), (3, 2), (3, 2))
 # The head halves the mel bins three times.
 HEAD_REDUCTION = 8
 # Frames that share one context.
 SEGMENT_FRAMES = 100
+# Fields of the configuration that the published one does not know.
+UNPUBLISHED_KEYS = ("head_channels", "block_layers")
 # Fewer have no standard deviation after the time is halved.
 SHORTEST_FRAMES = 3
 
@@ -46,6 +50,10 @@ class CampplusConfig:
     """Width inside such a layer, in growth rates."""
     init_channels: int = 128
     """Channels that the first dense block begins with; even."""
+    head_channels: int = 32
+    """Channels of the two-dimensional convolutions; no key of the published config.yaml, which means these 32."""
+    block_layers: tuple[int, int, int] = (12, 24, 16)
+    """Layers of the dense blocks; no key of the published config.yaml."""
     config_str: Literal["batchnorm-relu"] = "batchnorm-relu"
     """What stands before each convolution."""
     output_level: Literal["segment"] = "segment"
@@ -60,10 +68,13 @@ class CampplusConfig:
             ("growth_rate", 2),
             ("bn_size", 1),
             ("init_channels", 2),
+            ("head_channels", 1),
         ):
             value = getattr(self, name)
             if value < 1 or value % multiple:
                 raise ConfigError(f"{name} must be a positive multiple of {multiple}, found {value}")
+        if min(self.block_layers) < 1:
+            raise ConfigError(f"block_layers must be at least 1 each, found {self.block_layers}")
 
 
 @dataclass(frozen=True)
@@ -120,9 +131,8 @@ class ResidualBlock(nn.Module):
 class ResidualHead(nn.Module):
     """Two-dimensional convolutions that see neighbouring bins before the bins become channels."""
 
-    def __init__(self, feat_dim: int) -> None:
+    def __init__(self, feat_dim: int, channels: int) -> None:
         super().__init__()
-        channels = HEAD_CHANNELS
         self.conv1 = nn.Conv2d(1, channels, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.layer1 = nn.ModuleList([ResidualBlock(channels, 2), ResidualBlock(channels, 1)])
@@ -229,13 +239,13 @@ class Campplus(nn.Module):
 
     def __init__(self, config: CampplusConfig) -> None:
         super().__init__()
-        self.head = ResidualHead(config.feat_dim)
+        self.head = ResidualHead(config.feat_dim, config.head_channels)
         first = nn.Conv1d(self.head.output_size, config.init_channels, 5, stride=2, padding=2, bias=False)
         self.xvector = nn.ModuleDict({"tdnn": _Projection(first, _norm_relu(config.init_channels))})
         channels = config.init_channels
-        for index, shape in enumerate(BLOCKS, start=1):
-            self.xvector[f"block{index}"] = DenseBlock(config, channels, shape)
-            channels += shape[0] * config.growth_rate
+        for index, (num_layers, shape) in enumerate(zip(config.block_layers, BLOCKS, strict=True), start=1):
+            self.xvector[f"block{index}"] = DenseBlock(config, channels, (num_layers, *shape))
+            channels += num_layers * config.growth_rate
             self.xvector[f"transit{index}"] = Transition(channels)
             channels //= 2
         self.xvector["out_nonlinear"] = _norm_relu(channels)
@@ -243,6 +253,7 @@ class Campplus(nn.Module):
         last = nn.Conv1d(2 * channels, config.embedding_size, 1, bias=False)
         self.xvector["dense"] = _Projection(last, nn.Sequential(OrderedDict(batchnorm=norm)))
         self.embedding_size = config.embedding_size
+        self.num_mel_bins = config.feat_dim
 
     def forward(self, frames: Tensor, frame_lengths: Tensor) -> Tensor:
         """Embed a padded batch.
@@ -282,8 +293,23 @@ def load_speaker_model(folder: str | Path) -> Campplus:
         ConfigError: settings that are unknown or impossible, or another kind of model.
         WeightsError: weights that are unsafe, damaged or do not fit.
     """
-    opened = open_published_folder(folder, "CAMPPlus")
+    opened = open_published_folder(folder, MODEL_NAME)
     with torch.device("meta"):
         model = Campplus(opened.section("model_conf", CampplusConfig))
     load_state(model, opened.weights(WEIGHTS_FILE), str(opened.path / WEIGHTS_FILE), assign=True)
     return model.eval().requires_grad_(False)
+
+
+def published_speaker_model(model: Campplus, config: CampplusConfig, record: Mapping[str, Any]) -> PublishedModel:
+    """What `write_published_folder` makes a folder of that `load_speaker_model` reads.
+
+    Keys that the published config.yaml lacks are there only where they say something else than its network has.
+    """
+    published = CampplusConfig()
+    sizes = {
+        name: value
+        for name, value in to_dict(config).items()
+        if name not in UNPUBLISHED_KEYS or getattr(config, name) != getattr(published, name)
+    }
+    settings = {"model": MODEL_NAME, "model_conf": sizes}
+    return PublishedModel(settings=settings, weights=own_tensors(model), weights_file=WEIGHTS_FILE, record=record)

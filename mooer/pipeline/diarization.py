@@ -93,7 +93,7 @@ class Diarizer:
         """
         embeddings = np.empty((len(waveforms), self._model.embedding_size), dtype=np.float32)
         for start in range(0, len(waveforms), self.config.batch_size):
-            frames = speaker_fbank(waveforms[start : start + self.config.batch_size])
+            frames = speaker_fbank(waveforms[start : start + self.config.batch_size], self._model.num_mel_bins)
             lengths = torch.tensor([len(rows) for rows in frames])
             batch = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
             embeddings[start : start + len(frames)] = self._model(batch.to(self.device), lengths).cpu().numpy()

@@ -7,9 +7,11 @@ from typing import Literal
 from mooer.common.errors import ConfigError
 from mooer.data.config import DataConfig, TaskConfig
 from mooer.data.text_config import TextDataConfig
+from mooer.data.voice_config import VoiceConfig
 from mooer.models.builders import ModelConfig
 from mooer.models.paraformer_builder import ParaformerModelConfig
 from mooer.models.punctuation_training import PunctuationModelConfig
+from mooer.models.speaker_classifier import SpeakerModelConfig
 from mooer.models.transformer_lm import TransformerLmConfig
 from mooer.models.vad_training import VadModelConfig
 
@@ -150,23 +152,32 @@ class TrainingConfig:
         )
 
 
+# What a model that does not read whole recordings is trained on.
+_INPUTS = {TransformerLmConfig: "text", PunctuationModelConfig: "text", SpeakerModelConfig: "voices"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A whole training file; the resolved one is written to the run folder as config.yaml."""
 
-    model: ModelConfig | ParaformerModelConfig | TransformerLmConfig | VadModelConfig | PunctuationModelConfig
+    model: (
+        ModelConfig | ParaformerModelConfig | TransformerLmConfig | VadModelConfig | PunctuationModelConfig | SpeakerModelConfig
+    )
     """What is trained; its first key, `family`, tells which of these it is."""
-    data: DataConfig | TextDataConfig
-    """What it is trained on: recordings (`mooer.data.dataset.DataConfig`), or with `input: text` text alone
-    (`mooer.data.text_config.TextDataConfig`)."""
+    data: DataConfig | TextDataConfig | VoiceConfig
+    """What it is trained on: recordings (`mooer.data.dataset.DataConfig`), with `input: text` text alone
+    (`mooer.data.text_config.TextDataConfig`), with `input: voices` crops of recordings and their speakers
+    (`mooer.data.voice_config.VoiceConfig`)."""
     training: TrainingConfig
     """How it is trained."""
 
     def __post_init__(self) -> None:
-        needed = "text" if isinstance(self.model, TransformerLmConfig | PunctuationModelConfig) else "audio"
+        needed = _INPUTS.get(type(self.model), "audio")
         _require(self.data.input == needed, f"data.input is {self.data.input}; model.family {self.model.family} needs {needed}")
         if isinstance(self.data, TextDataConfig):
             self._check_text()
+        elif isinstance(self.data, VoiceConfig):
+            self._check_voices()
         else:
             self._check_audio()
         has_dev = self.data.dev_list is not None
@@ -196,6 +207,12 @@ class RunConfig:
         _require(self.data.train_list is not None, "data.train_list must be set")
         _require(self.data.tokenizer_path is not None, "data.tokenizer_path must be set")
         _require(self.training.validation_error_rate == "none", "validation_error_rate needs recordings; leave it at none")
+
+    def _check_voices(self) -> None:
+        bins, size = self.data.num_mel_bins, self.model.network.feat_dim
+        _require(bins == size, f"data.num_mel_bins is {bins}, but model.network.feat_dim is {size}; they must be equal")
+        is_plain = self.training.validation_error_rate == "none"
+        _require(is_plain, "a speaker model writes no text: leave validation_error_rate at none")
 
     def _check_vad(self) -> None:
         data = self.data

@@ -5,6 +5,7 @@ from mooer.train.families.base import Family
 from mooer.train.families.language_model import TransformerLmFamily
 from mooer.train.families.paraformer import ParaformerFamily
 from mooer.train.families.punctuation import PunctuationFamily
+from mooer.train.families.speaker import SpeakerFamily
 from mooer.train.families.speech import CtcFamily, SpeechLlmFamily
 from mooer.train.families.vad import VadFamily
 
@@ -15,6 +16,7 @@ _FAMILIES = {
     "transformer_lm": TransformerLmFamily,
     "fsmn_vad": VadFamily,
     "punctuation": PunctuationFamily,
+    "speaker": SpeakerFamily,
 }
 
 
