@@ -65,14 +65,12 @@ class Diarizer:
             ConfigError: an impossible number of speakers, or the extra `speakers` is needed and not installed.
             AudioError: samples that are not finite.
         """
-        parts = [waveform[first:end] for first, end in _sample_ranges(segments, waveform.numel())]
-        windows = [windows_of(start / 1000, part.numel()) for (start, _), part in zip(segments, parts, strict=True)]
-        check_speakers(sum(map(len, windows)), num_speakers, self.config.clustering)
-        if not segments:
+        windows, pieces = cut_windows(waveform, segments)
+        check_speakers(len(windows), num_speakers, self.config.clustering)
+        if not windows:
             return []
-        pieces = [_samples(part, window) for part, inside in zip(parts, windows, strict=True) for window in inside]
         labels = cluster_speakers(self.embed(pieces), num_speakers, self.config.clustering)
-        return speaker_turns([window for inside in windows for window in inside], labels.tolist())
+        return speaker_turns(windows, labels.tolist())
 
     def embed_segments(self, segments: Sequence[Tensor]) -> list[np.ndarray]:
         """The embeddings [N_i, D] of the windows of each stretch of speech [S_i] (float32, 16 kHz), computed together.
@@ -98,6 +96,18 @@ class Diarizer:
             batch = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
             embeddings[start : start + len(frames)] = self._model(batch.to(self.device), lengths).cpu().numpy()
         return embeddings
+
+
+def cut_windows(waveform: Tensor, segments: Segments) -> tuple[list[Window], list[Tensor]]:
+    """The windows of a recording [S] that get an embedding each, in time order, and the samples [24000] of each.
+
+    Raises:
+        DataError: segments that overlap, hold nothing or lie beyond the recording.
+    """
+    parts = [waveform[first:end] for first, end in _sample_ranges(segments, waveform.numel())]
+    windows = [windows_of(start / 1000, part.numel()) for (start, _), part in zip(segments, parts, strict=True)]
+    pieces = [_samples(part, window) for part, inside in zip(parts, windows, strict=True) for window in inside]
+    return [window for of_segment in windows for window in of_segment], pieces
 
 
 def _sample_ranges(segments: Segments, num_samples: int) -> list[tuple[int, int]]:
