@@ -68,15 +68,14 @@ fi
 
 if begins 4 "embeddings of the test set, and who speaks when"; then
   python "$recipe/local/score_trials.py" --model_dir "$exp/final" --data_dir data/test --device "$device" --output_file "$exp/scores"
-  python "$recipe/local/calibrate_clustering.py" --model_dir "$exp/final" --data_dir data/dev_conversations --device "$device" \
-    --output_file "$exp/clustering.yaml"
+  python "$recipe/local/calibrate_clustering.py" --model_dir "$exp/final" --data_dir data/dev_conversations --device "$device"
   diarize() { # NAME OPTION...
     python "$recipe/local/diarize.py" --model_dir "$exp/final" --data_dir data/test_conversations --device "$device" \
       --output_file "$exp/turns/$1.rttm" "${@:2}"
   }
   diarize counted --count_given
-  diarize calibrated --clustering "$exp/clustering.yaml"
-  diarize published
+  diarize calibrated
+  diarize published --clustering "$recipe/conf/clustering_published.yaml"
 fi
 
 if begins 5 "scoring"; then

@@ -1,7 +1,8 @@
 """Who speaks when: the waveform and its stretches of speech in, the turns of speakers out."""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mooer.common.config import load_yaml
 from mooer.common.device import select_device
 from mooer.common.errors import ConfigError, DataError
 from mooer.common.lengths import SAMPLE_RATE
@@ -17,6 +19,8 @@ from mooer.models.speaker import Campplus, load_speaker_model
 from mooer.pipeline.speaker_clustering import ClusteringConfig, check_speakers, cluster_speakers
 from mooer.pipeline.speaker_turns import WINDOW_SAMPLES, Turn, Window, speaker_turns, windows_of
 
+# Beside a model's weights: the grouping that suits its embeddings.
+CLUSTERING_FILE = "clustering.yaml"
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 
 Segments = Sequence[tuple[int, int]]
@@ -27,8 +31,8 @@ Segments = Sequence[tuple[int, int]]
 class DiarizationConfig:
     """How speakers are told apart."""
 
-    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
-    """How windows are grouped."""
+    clustering: ClusteringConfig | None = None
+    """How windows are grouped; None: as the model's folder says (clustering.yaml), or else as published."""
     batch_size: int = 8
     """Windows embedded together; it changes nothing in the result."""
     device: str = "auto"
@@ -44,13 +48,17 @@ class Diarizer:
 
     def __init__(self, model: Campplus, config: DiarizationConfig | None = None) -> None:
         self.config = config or DiarizationConfig()
+        self.clustering = self.config.clustering or ClusteringConfig()
         self.device = select_device(self.config.device)
         self._model = model.to(self.device)
 
     @classmethod
     def from_folder(cls, folder: str | Path, config: DiarizationConfig | None = None) -> "Diarizer":
-        """Open a published CAM++. Raises PathError, ConfigError or WeightsError."""
-        return cls(load_speaker_model(folder), config)
+        """Open a published CAM++, or one of ours. Raises PathError, ConfigError or WeightsError."""
+        model, config, settings = load_speaker_model(folder), config or DiarizationConfig(), Path(folder) / CLUSTERING_FILE
+        if config.clustering is None and settings.is_file():
+            config = dataclasses.replace(config, clustering=load_yaml(settings, ClusteringConfig))
+        return cls(model, config)
 
     def __call__(self, waveform: Tensor, segments: Segments, num_speakers: int | None = None) -> list[Turn]:
         """The turns of a recording in time order.
@@ -66,10 +74,10 @@ class Diarizer:
             AudioError: samples that are not finite.
         """
         windows, pieces = cut_windows(waveform, segments)
-        check_speakers(len(windows), num_speakers, self.config.clustering)
+        check_speakers(len(windows), num_speakers, self.clustering)
         if not windows:
             return []
-        labels = cluster_speakers(self.embed(pieces), num_speakers, self.config.clustering)
+        labels = cluster_speakers(self.embed(pieces), num_speakers, self.clustering)
         return speaker_turns(windows, labels.tolist())
 
     def embed_segments(self, segments: Sequence[Tensor]) -> list[np.ndarray]:

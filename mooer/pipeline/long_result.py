@@ -26,7 +26,7 @@ def assemble(key: str, journal: Journal, models: LongModels, num_speakers: int |
         text, sentences = punctuate(segments, models.punctuator)
     turns = None
     if models.diarizer is not None:
-        turns = turns_of(segments, num_speakers, models.diarizer.config.clustering)
+        turns = turns_of(segments, num_speakers, models.diarizer.clustering)
         sentences = with_speakers(sentences, turns, "published" if models.style == "published" else "longest")
     is_timed = all(own is not None for own in words)
     return Transcription(

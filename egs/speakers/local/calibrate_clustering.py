@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Finds the settings of clustering that suit a model on conversations of speakers held out of training.
+"""Finds the settings of clustering that suit a model, on conversations of speakers held out of training.
 
 The published settings suit the published model, trained on hundreds of thousands of speakers: a small one gives other cosines.
 """
@@ -13,7 +13,7 @@ from known_speech import known_speech
 from mooer.cli._command import command
 from mooer.common.config import dump_yaml
 from mooer.common.files import atomic_write
-from mooer.pipeline.diarization import DiarizationConfig, Diarizer, cut_windows
+from mooer.pipeline.diarization import CLUSTERING_FILE, DiarizationConfig, Diarizer, cut_windows
 from mooer.pipeline.speaker_clustering import ClusteringConfig, cluster_speakers
 from mooer.pipeline.speaker_turns import Turn, speaker_turns
 from mooer.score.der import score_diarization
@@ -27,9 +27,9 @@ MIN_KEPT = (6, 10, 16)
 @click.option("--model_dir", type=click.Path(), required=True, help="A published or trained CAM++.")
 @click.option("--data_dir", type=click.Path(path_type=Path), required=True, help="Conversations with known turns.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), default="cpu", show_default=True)
-@click.option("--output_file", type=click.Path(path_type=Path), required=True, help="The settings (YAML).")
-def main(model_dir: str, data_dir: Path, device: str, output_file: Path) -> None:
-    """Write the settings with the lowest diarization error rate; of several, those nearest to the published ones."""
+def main(model_dir: str, data_dir: Path, device: str) -> None:
+    """Write the settings with the lowest diarization error rate to clustering.yaml in the model's folder, where every use of the
+    model finds them; of several, those nearest to the published ones."""
     diarizer = Diarizer.from_folder(model_dir, DiarizationConfig(device=device))
     references, embedded = {}, {}
     for recording in known_speech(data_dir):
@@ -54,7 +54,7 @@ def main(model_dir: str, data_dir: Path, device: str, output_file: Path) -> None
         f"{best.min_kept} {percent(best):.2f} %",
         err=True,
     )
-    with atomic_write(output_file) as stream:
+    with atomic_write(Path(model_dir) / CLUSTERING_FILE) as stream:
         stream.write(dump_yaml(best))
 
 

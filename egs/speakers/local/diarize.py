@@ -16,13 +16,13 @@ from mooer.pipeline.speaker_turns import write_rttm
 @command
 @click.option("--model_dir", type=click.Path(), required=True, help="A published or trained CAM++.")
 @click.option("--data_dir", type=click.Path(path_type=Path), required=True, help="Conversations with known turns.")
-@click.option("--clustering", type=click.Path(), help="Settings of clustering (YAML); the published ones if not given.")
+@click.option("--clustering", type=click.Path(), help="Settings of clustering (YAML) in place of the model's own.")
 @click.option("--count_given", is_flag=True, help="Tell how many speakers there are.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), default="cpu", show_default=True)
 @click.option("--output_file", type=click.Path(path_type=Path), required=True)
 def main(model_dir: str, data_dir: Path, clustering: str | None, count_given: bool, device: str, output_file: Path) -> None:
     """Write the turns."""
-    settings = ClusteringConfig() if clustering is None else load_yaml(clustering, ClusteringConfig)
+    settings = None if clustering is None else load_yaml(clustering, ClusteringConfig)
     diarizer = Diarizer.from_folder(model_dir, DiarizationConfig(clustering=settings, device=device))
     turns = {
         recording.id: diarizer(recording.waveform, recording.segments, recording.num_speakers if count_given else None)

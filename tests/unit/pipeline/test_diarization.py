@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from mooer.common.errors import AudioError, ConfigError, DataError
-from mooer.models.speaker import Campplus, CampplusConfig
-from mooer.pipeline.diarization import DiarizationConfig, Diarizer
+from mooer.models.published_folder import write_published_folder
+from mooer.models.speaker import Campplus, CampplusConfig, published_speaker_model
+from mooer.pipeline.diarization import DiarizationConfig, Diarizer, cut_windows
 from mooer.pipeline.speaker_clustering import ClusteringConfig
 from mooer.pipeline.speaker_turns import Turn
 
@@ -79,3 +80,23 @@ def test_the_missing_extra_is_known_before_the_work(model, monkeypatch):
     monkeypatch.setattr(small, "embed", None)
     with pytest.raises(ConfigError, match=r"mooer\[speakers\]"):
         small(noise(160_000), [(0, 10_000)])
+
+
+def test_a_folder_may_say_how_its_embeddings_are_grouped(model, tmp_path):
+    write_published_folder(tmp_path / "model", published_speaker_model(model, CampplusConfig(**SIZES), {}))
+    assert Diarizer.from_folder(tmp_path / "model").clustering == ClusteringConfig()
+    (tmp_path / "model" / "clustering.yaml").write_text("merge_cosine: 0.5\n")
+    assert Diarizer.from_folder(tmp_path / "model").clustering == ClusteringConfig(merge_cosine=0.5)
+    given = DiarizationConfig(clustering=ClusteringConfig(min_kept=9))
+    assert Diarizer.from_folder(tmp_path / "model", given).clustering == given.clustering
+    (tmp_path / "model" / "clustering.yaml").write_text("merge_cosin: 0.5\n")
+    with pytest.raises(ConfigError, match="merge_cosin"):
+        Diarizer.from_folder(tmp_path / "model")
+
+
+def test_windows_and_their_samples():
+    waveform = torch.arange(80000.0)
+    windows, pieces = cut_windows(waveform, [(0, 1000), (2000, 4000)])
+    assert [(window.start, window.end) for window in windows] == [(0.0, 1.0), (2.0, 3.5), (2.5, 4.0)]
+    assert torch.equal(pieces[0], torch.cat([waveform[:16000], torch.zeros(8000)]))
+    assert torch.equal(pieces[1], waveform[32000:56000]) and torch.equal(pieces[2], waveform[40000:64000])
