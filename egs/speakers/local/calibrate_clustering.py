@@ -28,8 +28,10 @@ MIN_KEPT = (6, 10, 16)
 @click.option("--data_dir", type=click.Path(path_type=Path), required=True, help="Conversations with known turns.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), default="cpu", show_default=True)
 def main(model_dir: str, data_dir: Path, device: str) -> None:
-    """Write the settings with the lowest diarization error rate to clustering.yaml in the model's folder, where every use of the
-    model finds them; of several, those nearest to the published ones."""
+    """Write the settings with the lowest diarization error rate to clustering.yaml in the model's folder.
+
+    Every use of the model finds them there. Of several, those nearest to the published ones are taken.
+    """
     diarizer = Diarizer.from_folder(model_dir, DiarizationConfig(device=device))
     references, embedded = {}, {}
     for recording in known_speech(data_dir):
