@@ -10,7 +10,7 @@ import torch
 
 from mooer.common.config import dump_yaml, load_yaml
 from mooer.common.errors import ConfigError, WeightsError
-from mooer.common.files import atomic_write, require_dir, staged_directory
+from mooer.common.files import atomic_write, require_dir, staged_folder
 from mooer.models.model_dir import CONFIG_FILE, RECORD_FILE, TOKENIZER_DIR, find_model_dir, is_model_dir
 from mooer.models.parts import MODEL_FILE
 from mooer.models.transformer_lm import SpecialTokens, TransformerLm, TransformerLmConfig
@@ -57,7 +57,7 @@ def write_language_model(
     Raises:
         PathError: the directory exists and is no model directory; it is left alone.
     """
-    with staged_directory(directory, is_model_dir) as folder:
+    with staged_folder(directory, is_model_dir) as folder:
         state = own_tensors(model)
         write_safetensors(folder / MODEL_FILE, quantise_rows(state) if int8 else state)
         with atomic_write(folder / CONFIG_FILE) as stream:
