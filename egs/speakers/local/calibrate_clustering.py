@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Finds the settings of clustering that suit a model, on conversations of speakers held out of training.
 
-The published settings suit the published model, trained on hundreds of thousands of speakers: a small one gives other cosines.
+The published settings suit the published model, trained on far more speakers: a small one gives other cosines.
 """
 
 import itertools
