@@ -1,4 +1,4 @@
-"""mooer-score: error rates, BLEU, and scores of marks, of speech and of speakers, against references."""
+"""mooer-score: error rates, BLEU, and scores of marks, of times, of speech and of speakers, against references."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,15 +26,17 @@ METRICS_OF = {
     "--ref",
     type=click.Path(),
     required=True,
-    help="References: `ID TEXT` a line; der: RTTM; eer: trials; vad: `ID START-END ...`.",
+    help="References: `ID TEXT` a line; times: ctm; der: RTTM; eer: trials; vad: `ID START-END ...`.",
 )
-@click.option("--hyp", type=click.Path(), required=True, help="Hypotheses, in the same form; eer: scores.")
+@click.option(
+    "--hyp", type=click.Path(), required=True, help="Hypotheses, in the same form; times: results.jsonl too; eer: scores."
+)
 @click.option(
     "--metric",
-    type=click.Choice([*TEXT_METRICS, "punctuation", "vad", "der", "eer"]),
+    type=click.Choice([*TEXT_METRICS, "times", "punctuation", "vad", "der", "eer"]),
     required=True,
-    help="mer: CJK by character, everything else by word; punctuation: the marks; vad: where there is speech; der: who speaks "
-    "when; eer: whether two voices are one.",
+    help="mer: CJK by character, everything else by word; times: when words are said; punctuation: the marks; vad: where there "
+    "is speech; der: who speaks when; eer: whether two voices are one.",
 )
 @click.option(
     "--normalizer",
@@ -59,11 +61,12 @@ METRICS_OF = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the report.")
 def main(ref, hyp, metric, normalizer, target_language, collar, skip_overlap, compare, seed, top, output_dir, as_json) -> None:
-    """Score recognised or translated texts, their marks, where speech was found, who speaks, or comparisons of voices.
+    """Score recognised or translated texts, their marks and times, where speech was found, who speaks, or pairs of voices.
 
     References without a hypothesis count as all deleted (der, vad, punctuation: as all missed; eer: as wrong) and are listed;
-    hypotheses without a reference are listed. Labels of speech are those of mooer-find-speech. Trials are `ID1 ID2
-    target|nontarget`, their scores `ID1 ID2 SCORE`.
+    hypotheses without a reference are listed. A line of ctm is `ID CHANNEL START DURATION WORD`, in seconds; results.jsonl is
+    what mooer-decode writes. Labels of speech are those of mooer-find-speech. Trials are `ID1 ID2 target|nontarget`, their
+    scores `ID1 ID2 SCORE`.
     """
     import json
 
@@ -76,7 +79,7 @@ def main(ref, hyp, metric, normalizer, target_language, collar, skip_overlap, co
     elif metric in ("punctuation", "vad"):
         report, second = _score_labels(ref, hyp, metric, collar), None
     else:
-        report, second = _score_speakers(ref, hyp, metric, collar, skip_overlap), None
+        report, second = _score_others(ref, hyp, metric, collar, skip_overlap), None
     text = summary(report)
     if second is not None:
         from mooer.score.significance import compare_error_rates, describe
@@ -130,11 +133,14 @@ def _score_labels(ref: str, hyp: str, metric: str, collar: float | None) -> "Rep
     return score_speech_activity(references, hypotheses, collar or 0.0)
 
 
-def _score_speakers(ref: str, hyp: str, metric: str, collar: float | None, skip_overlap: bool) -> "Report":
+def _score_others(ref: str, hyp: str, metric: str, collar: float | None, skip_overlap: bool) -> "Report":
     from mooer.score.der import DEFAULT_COLLAR, DerConfig, score_diarization
     from mooer.score.eer import read_scores, read_trials, score_trials
+    from mooer.score.timing import read_times, score_times
     from mooer.text.rttm import read_rttm
 
+    if metric == "times":
+        return score_times(read_times(ref), read_times(hyp))
     if metric == "eer":
         return score_trials(read_trials(ref), read_scores(hyp))
     config = DerConfig(collar=DEFAULT_COLLAR if collar is None else collar, skip_overlap=skip_overlap)

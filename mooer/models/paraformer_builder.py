@@ -103,7 +103,8 @@ def build_paraformer_training(config: ParaformerModelConfig, vocab_size: int) ->
 def published_settings(config: ParaformerModelConfig) -> dict[str, Any]:
     """config.yaml of the published directory that the trained model is written to."""
     if config.init_dir is not None:
-        return yaml.safe_load((Path(config.init_dir) / CONFIG_FILE).read_text(encoding="utf-8"))
+        settings = yaml.safe_load((Path(config.init_dir) / CONFIG_FILE).read_text(encoding="utf-8"))
+        return settings | {"model_conf": _model_conf(config.losses)}
     encoder = config.encoder
     if config.encoder_path is not None:
         parts = read_parts(config.encoder_path, "encoder weights")
@@ -128,9 +129,9 @@ def published_settings(config: ParaformerModelConfig) -> dict[str, Any]:
 
 
 def _model_conf(losses: ParaformerLosses) -> dict[str, Any]:
-    """The losses but for CTC, whose layer is not published."""
+    """The losses under their published names."""
     return {
-        "ctc_weight": 0.0,
+        "ctc_weight": losses.ctc_weight,
         "lsm_weight": losses.label_smoothing,
         "length_normalized_loss": True,
         "predictor_weight": losses.count_weight,

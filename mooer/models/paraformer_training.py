@@ -18,7 +18,7 @@ from mooer.models.cif import integrate, scaled
 from mooer.models.ctc_model import shortest_alignment
 from mooer.models.frozen import gradients_unless_frozen, keep_frozen_in_eval
 from mooer.models.losses import LossOutput
-from mooer.models.paraformer import Paraformer
+from mooer.models.paraformer import CtcLayer, Paraformer
 from mooer.nn.masks import padding_mask
 
 BLANK_ID = 0
@@ -37,7 +37,7 @@ class ParaformerLosses:
     times_weight: float = 0.5
     """Weight of the same for the second predictor, on top of count_weight."""
     ctc_weight: float = 0.0
-    """Share of CTC in the loss of tokens; over 0, the encoder gets a CTC layer for the training."""
+    """Share of CTC in the loss of tokens; over 0, the model gets a CTC layer."""
 
     def __post_init__(self) -> None:
         for name in ("label_smoothing", "sampling_ratio", "ctc_weight"):
@@ -49,19 +49,20 @@ class ParaformerLosses:
 
 
 class ParaformerTraining(nn.Module):
-    """The parts of a Paraformer with its losses, and a CTC layer where there is one. A frozen encoder stays in eval mode."""
+    """The parts of a Paraformer with its losses. A CTC layer that is not trained is left out; a frozen encoder stays in eval
+    mode.
+    """
 
     def __init__(self, model: Paraformer, losses: ParaformerLosses) -> None:
         super().__init__()
         self.encoder, self.predictor = model.encoder, model.predictor
         self.decoder, self.token_times = model.decoder, model.token_times
-        vocab_size, width = model.decoder.output_layer.weight.shape
-        self.ctc_head = nn.Linear(width, vocab_size) if losses.ctc_weight else None
+        self.ctc = _ctc_layer(model) if losses.ctc_weight else None
         self._losses = losses
 
     def paraformer(self) -> Paraformer:
         """The model for decoding, which shares its weights with this one."""
-        return Paraformer(self.encoder, self.predictor, self.decoder, self.token_times)
+        return Paraformer(self.encoder, self.predictor, self.decoder, self.token_times, self.ctc)
 
     def train(self, mode: bool = True) -> "ParaformerTraining":
         """Switch to training (or, with False, to eval) mode, except for the parts that are frozen."""
@@ -108,7 +109,7 @@ class ParaformerTraining(nn.Module):
             logits = self.decoder(embeddings, target_lengths, encoded, lengths)
         loss = smoothed_loss(logits[real], targets[real], self._losses.label_smoothing)
         infinite = torch.zeros_like(target_lengths.sum())
-        if self.ctc_head is not None:
+        if self.ctc is not None:
             ctc, infinite = self._ctc_loss(encoded, lengths, targets, target_lengths)
             loss = (1 - self._losses.ctc_weight) * loss + self._losses.ctc_weight * ctc
         loss = loss + self._losses.count_weight * self._count_loss(weights, encoded, lengths, target_lengths)
@@ -123,10 +124,16 @@ class ParaformerTraining(nn.Module):
 
     def _ctc_loss(self, encoded: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """CTC over the tokens without the end of sequence, and how many utterances are too short for it."""
-        log_probs = self.ctc_head(encoded).float().log_softmax(dim=-1).transpose(0, 1)
+        log_probs = self.ctc(encoded).transpose(0, 1)
         label_lengths = target_lengths - 1
         loss = F.ctc_loss(log_probs, targets, lengths, label_lengths, BLANK_ID, reduction="sum", zero_infinity=True)
         return loss, (shortest_alignment(targets, label_lengths) > lengths).sum()
+
+
+def _ctc_layer(model: Paraformer) -> CtcLayer:
+    """The model's own, or a new one."""
+    vocab_size, width = model.decoder.output_layer.weight.shape
+    return model.ctc or CtcLayer(width, vocab_size)
 
 
 def glanced(correct: Tensor, lengths: Tensor, order: Tensor, ratio: float) -> Tensor:

@@ -12,13 +12,14 @@ from mooer.score.marks import MarksReport
 from mooer.score.marks_report import marks_lines, marks_values
 from mooer.score.speaker_report import der_lines, der_values, eer_lines, eer_values
 from mooer.score.tables import cluster_totals, error_tables
+from mooer.score.timing import TimingReport, times_lines, times_values
 from mooer.score.wer import ScoreReport, UtteranceScore
 
 _SIGNS = {CORRECT: "", SUBSTITUTION: "S", DELETION: "D", INSERTION: "I"}
 _NO_UNIT = "*"
 _LISTED_IDS = 20
 
-Report = ScoreReport | BleuReport | DerReport | EerReport | MarksReport
+Report = ScoreReport | BleuReport | DerReport | EerReport | MarksReport | TimingReport
 
 # What is missing and what becomes of it, and what is extra.
 _MISSING_AND_EXTRA = {
@@ -27,6 +28,7 @@ _MISSING_AND_EXTRA = {
     DerReport: ("references without a hypothesis, counted as all missed", "hypotheses without a reference"),
     MarksReport: ("references without a hypothesis, their marks counted as missed", "hypotheses without a reference"),
     EerReport: ("trials without a score, counted as wrong", "scores without a trial"),
+    TimingReport: ("references without a hypothesis, whose words are not compared", "hypotheses without a reference"),
 }
 
 
@@ -41,6 +43,8 @@ def to_values(report: Report) -> dict[str, Any]:
             return eer_values(report)
         case MarksReport():
             return marks_values(report)
+        case TimingReport():
+            return times_values(report)
         case ScoreReport():
             return _error_rate_values(report)
 
@@ -102,6 +106,8 @@ def _lines(report: Report) -> Iterable[str]:
             return eer_lines(report)
         case MarksReport():
             return marks_lines(report)
+        case TimingReport():
+            return times_lines(report)
         case ScoreReport():
             return _error_rate_lines(report)
 

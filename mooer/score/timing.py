@@ -52,25 +52,25 @@ class TimingReport:
         """All that a figure depends on besides the times, in one line."""
         return f"metric:times|of:equal-words|unit:character-or-word|case:lower|in:ms|version:mooer-{mooer.__version__}"
 
-    def values(self) -> dict[str, Any]:
-        """The figures, ready for JSON."""
-        found: dict[str, Any] = {"metric": "times", "words": self.num_words}
-        for name, differences in (("start", self.starts), ("end", self.ends)):
-            found |= {f"{name}s": len(differences), f"{name}_bias": _rounded(percentile(differences, 50))}
-            sizes = [abs(value) for value in differences]
-            found |= {f"{name}_p{percent}": _rounded(percentile(sizes, percent)) for percent in _PERCENTILES}
-        return found | {"missing": list(self.missing), "extra": list(self.extra), "signature": self.signature}
 
-    def table(self) -> str:
-        """The figures for reading."""
-        values = self.values()
-        lines = [f"{'':<8}{'compared':>10}{'median':>10}{'90 %':>10}{'bias':>10}    ms"]
-        for name in ("start", "end"):
-            figures = (values[f"{name}_{key}"] for key in ("p50", "p90", "bias"))
-            shown = "".join(f"{'-' if figure is None else figure:>10}" for figure in figures)
-            lines.append(f"{name:<8}{values[f'{name}s']:>10}{shown}")
-        lines.append(f"{self.num_words} words; without a hypothesis: {', '.join(self.missing) or 'none'}")
-        return "\n".join([*lines, self.signature]) + "\n"
+def times_values(report: TimingReport) -> dict[str, Any]:
+    """The report as plain values, ready for JSON; differences in milliseconds."""
+    found: dict[str, Any] = {"metric": "times", "words": report.num_words}
+    for name, differences in (("start", report.starts), ("end", report.ends)):
+        sizes = [abs(value) for value in differences]
+        found |= {f"{name}s": len(differences), f"{name}_bias": _rounded(percentile(differences, 50))}
+        found |= {f"{name}_p{percent}": _rounded(percentile(sizes, percent)) for percent in _PERCENTILES}
+    return found | {"missing": list(report.missing), "extra": list(report.extra), "signature": report.signature}
+
+
+def times_lines(report: TimingReport) -> list[str]:
+    """How many words were compared, and how far off their starts and ends are."""
+    values = times_values(report)
+    lines = [f"times of words, {report.num_words} in the references; differences in ms"]
+    for name in ("start", "end"):
+        median, most, bias = (values[f"{name}_{key}"] for key in ("p50", "p90", "bias"))
+        lines.append(f"{name}s -> {values[f'{name}s']} compared: median {median}, 90 % within {most}, bias {bias}")
+    return lines
 
 
 def score_times(references: Times, hypotheses: Times) -> TimingReport:

@@ -19,6 +19,8 @@ NUM_TEST = 16
 MAX_ERROR_RATE = 5.0
 MIN_BLEU = 80.0
 MAX_MULTITASK_GAP = 3.0
+# Of word times at the median, in milliseconds.
+MAX_TIME_DIFFERENCE = 120.0
 
 
 def run_python(script, *arguments):
@@ -99,8 +101,32 @@ def test_synthesis_can_be_interrupted_and_spread(speech, tmp_path):
     run_python("synthesize.py", "--output_dir", tmp_path, *arguments)
     assert {path.name: path.stat().st_mtime_ns for path in kept.iterdir()} == before
     for name in ("train", "dev", "test_en", "test_zh"):
+        assert (tmp_path / name / "ctm").read_text() == (speech / name / "ctm").read_text()
         one = {path.name: path.read_bytes() for path in (tmp_path / name / "wav").iterdir()}
         assert one == {path.name: path.read_bytes() for path in (speech / name / "wav").iterdir()}
+
+
+def test_every_word_has_its_time(speech):
+    """Also where speed varies, as in the training set: one after the other, up to the end of the recording."""
+    from mooer.audio.info import audio_info
+    from mooer.data.lists import read_table
+    from mooer.score.timing import read_times
+
+    for name in ("train", "test_en", "test_zh"):
+        texts, paths, times = (
+            read_table(speech / name / "text"),
+            read_table(speech / name / "wav.scp"),
+            read_times(speech / name / "ctm"),
+        )
+        assert list(times) == list(texts)
+        for identity, words in times.items():
+            joiner = " " if identity.startswith("en") else ""
+            assert joiner.join(word.text for word in words) == texts[identity]
+            assert words[0].start == 0
+            assert all(abs(one.end - other.start) < 1.5 for one, other in itertools.pairwise(words))
+            assert all(word.end - word.start >= 40 for word in words)
+            seconds = audio_info(paths[identity]).seconds
+            assert 0.75 * seconds < words[-1].end / 1000 <= seconds + 0.01
 
 
 def test_packaged_model_hears_unseen_voices(speech, recognize):
@@ -155,6 +181,20 @@ def test_an_unknown_option_stops_the_recipe(tmp_path):
     assert done.returncode == 2
     assert "num_trian" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_paraformer_in_the_place_of_the_llm(tmp_path):
+    pytest.importorskip("espeakng_loader")
+    options = ("--work_dir", str(tmp_path), "--num_test", "100", "--conf", "paraformer")
+    done = subprocess.run(["bash", str(RECIPE / "run.sh"), *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((tmp_path / "exp" / "paraformer" / "decode" / "results.json").read_text())["results"]
+    assert results.keys() == {"ctc", "paraformer"}
+    for figure in ("en.wer", "zh.cer"):
+        assert results["paraformer"][figure] <= MAX_ERROR_RATE
+    for figure in ("en.start_p50", "en.end_p50", "zh.start_p50", "zh.end_p50"):
+        assert results["paraformer"][figure] <= MAX_TIME_DIFFERENCE
 
 
 @pytest.mark.slow

@@ -113,6 +113,7 @@ def test_from_an_encoder_with_ctc_and_on_from_a_published_directory(tone_runs, c
     assert len(used) == 2
     mean, config = load_paraformer(tmp_path / "mean")
     assert not config.has_times and mean.token_times is None
+    assert mean.ctc is not None
     with pytest.raises(ConfigError, match="exported as safetensors or released, not as int8"):
         export_run(tmp_path / "first", tmp_path / "small", form="int8")
     again = configured(model={"init_dir": str(tmp_path / "mean")}, name="again.yaml", max_steps=1, max_epochs=None)

@@ -10,7 +10,7 @@ import click
 from mooer.common.provenance import commit
 from mooer.data.lists import read_table
 from mooer.score.bleu import score_bleu
-from mooer.score.timing import read_times, score_times
+from mooer.score.timing import read_times, score_times, times_values
 from mooer.score.wer import score_error_rate
 from mooer.text.cjk import CJK
 
@@ -90,7 +90,7 @@ def _outputs(system: str, texts: Path) -> tuple[dict[str, str] | None, dict[str,
 
 def _times(data: Path, decoded: Path) -> dict[str, float]:
     """How far the times of words are off, in milliseconds."""
-    values = score_times(read_times(data / "ctm"), read_times(decoded / "results.jsonl")).values()
+    values = times_values(score_times(read_times(data / "ctm"), read_times(decoded / "results.jsonl")))
     return {name: values[name] for name in TIMES}
 
 

@@ -31,7 +31,7 @@ def test_the_published_settings_are_those_of_the_model(times):
     sizes = {name: tensor.shape for name, tensor in model.paraformer().state_dict().items()}
     assert {name: tensor.shape for name, tensor in again.state_dict().items()} == sizes
     assert (model.encoder.encoders[0].dropout.rate, model.decoder.decoders[0].dropout.rate) == (0.2, 0.3)
-    assert model.training and model.ctc_head is None
+    assert model.training and model.ctc is None
 
 
 def test_published_names_are_the_way_back():
@@ -50,7 +50,7 @@ def test_an_encoder_brings_its_sizes_and_weights(tmp_path):
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(model.encoder.state_dict()[name], tensor)
     assert published_settings(config)["encoder_conf"]["linear_units"] == 24
-    assert model.ctc_head.weight.shape == (12, 16)
+    assert model.ctc.ctc_lo.weight.shape == (12, 16)
 
 
 def test_a_published_directory_goes_on(paraformer_folder):
@@ -63,6 +63,9 @@ def test_a_published_directory_goes_on(paraformer_folder):
     assert all(parameter.requires_grad for parameter in model.decoder.parameters())
     assert published_settings(config)["model"] == "BiCifParaformer"
     assert config.token_folder == folder
+    with_ctc = ParaformerModelConfig(init_dir=str(folder), losses=ParaformerLosses(ctc_weight=0.2))
+    assert build_paraformer_training(with_ctc, 10).ctc.ctc_lo.weight.shape == (10, 16)
+    assert published_settings(with_ctc)["model_conf"]["ctc_weight"] == 0.2
     with pytest.raises(ConfigError, match=r"has 10 tokens, .* 11"):
         build_paraformer_training(config, 11)
 

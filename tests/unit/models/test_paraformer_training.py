@@ -117,3 +117,14 @@ def test_smoothed_loss_is_the_divergence(smoothing):
 def test_wrong_weights(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
         ParaformerLosses(**settings)
+
+
+def test_under_autocast(paraformer):
+    """As training in bfloat16 computes: weights and their sums stay in float32."""
+    model = ParaformerTraining(paraformer, ParaformerLosses(ctc_weight=0.2)).eval()
+    exact = model(*BATCH)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(*BATCH)
+    half.loss_sum.backward()
+    assert half.loss_sum.dtype == torch.float32
+    torch.testing.assert_close(half.loss_sum, exact.loss_sum, rtol=0.05, atol=0)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mooer.common.marks import COMMA, MARKS, NO_MARK, PERIOD, QUESTION
 from mooer.decode.hypothesis import Word
-from mooer.models.punctuation import COMMA, MARKS, NO_MARK, PERIOD, QUESTION
 from mooer.pipeline.punctuated_words import punctuate, sentences_of_segments, words_of
 from mooer.pipeline.punctuation import _WORDS, MarkedWord, Punctuated
 from mooer.pipeline.transcription import DecodedSegment

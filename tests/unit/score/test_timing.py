@@ -3,9 +3,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from mooer.cli.score_times import main
+from mooer.cli.score import main
 from mooer.common.errors import DataError, PathError
-from mooer.score.timing import TimedText, percentile, read_times, score_times
+from mooer.score.timing import TimedText, percentile, read_times, score_times, times_values
+
+TIMES = ("--metric", "times")
 
 
 def timed(*entries):
@@ -42,7 +44,7 @@ def test_figures():
     right = {"a": [TimedText("w", 100.0 * index, 100.0 * index + 50) for index in range(10)], "b": [TimedText("v", 0, 1)]}
     shifts = [-5, 5, 5, 5, 15, 15, 15, 25, 25, 105]
     found = {"a": [TimedText("w", 100.0 * index + shift, 100.0 * index + 50) for index, shift in enumerate(shifts)], "c": []}
-    values = score_times(right, found).values()
+    values = times_values(score_times(right, found))
     assert (values["words"], values["starts"], values["missing"], values["extra"]) == (11, 10, ["b"], ["c"])
     assert (values["start_p50"], values["start_p90"], values["start_bias"]) == (15, 33, 15)
     assert (values["end_p50"], values["end_p90"], values["end_bias"]) == (0, 0, 0)
@@ -67,12 +69,13 @@ def test_the_command(tmp_path):
     ref = write(tmp_path / "ctm", "u 1 0.10 0.20 今天\nu 1 0.3 0.1 for the\n\nv 1 0 1 x\n")
     words = [{"text": "今", "start": 110, "end": 200}, {"text": "天", "start": 200, "end": 340}]
     hyp = write(tmp_path / "results.jsonl", json.dumps({"id": "u", "text": "今 天", "words": words}, ensure_ascii=False) + "\n")
-    done = CliRunner().invoke(main, ["--ref", ref, "--hyp", hyp, "--json"])
+    done = CliRunner().invoke(main, [*TIMES, "--ref", ref, "--hyp", hyp, "--json"])
     assert done.exit_code == 0
     values = json.loads(done.stdout)
     assert (values["start_p50"], values["end_p50"], values["words"], values["missing"]) == (10, 40, 3, ["v"])
-    table = CliRunner().invoke(main, ["--ref", ref, "--hyp", ref]).stdout
-    assert "3 words; without a hypothesis: none" in table
+    text = CliRunner().invoke(main, [*TIMES, "--ref", ref, "--hyp", ref]).stdout
+    assert "starts -> 3 compared: median 0.0, 90 % within 0.0, bias 0.0" in text
+    assert "signature: metric:times|" in text
     assert read_times(ref)["u"][1] == TimedText("for the", 300, 400)
 
 
@@ -95,5 +98,5 @@ def test_damaged_files(tmp_path, name, text, message):
 def test_a_missing_file(tmp_path):
     with pytest.raises(PathError, match="ctm"):
         read_times(tmp_path / "ctm")
-    done = CliRunner().invoke(main, ["--ref", str(tmp_path / "ctm"), "--hyp", str(tmp_path / "ctm")])
+    done = CliRunner().invoke(main, [*TIMES, "--ref", str(tmp_path / "ctm"), "--hyp", str(tmp_path / "ctm")])
     assert done.exit_code == 2
