@@ -4,6 +4,7 @@
 The labels are those of the clean sentences (text.speech), moved to where the sentence stands. A few recordings have no speech.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -68,6 +69,22 @@ class Recording:
         return self._samples + np.float32(level) * background(self._length, self._generator)
 
 
+def joined(
+    sentences: list[tuple[np.ndarray, list[Stretch]]], count: int, seed: int, speech: dict[str, str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Ids and samples [S] of recordings; where each holds speech is put into `speech`."""
+    for number in range(count):
+        generator = np.random.default_rng(derived_seed(seed, number))
+        recording = Recording(generator)
+        is_silent = generator.random() < SILENT_SHARE
+        recording.add_pause()
+        while recording.has_room and (is_silent or recording.add_speech(*sentences[int(generator.integers(len(sentences)))])):
+            recording.add_pause()
+        name = f"joined_{number:05d}"
+        speech[name] = format_speech_times(join_stretches(recording.speech))
+        yield name, recording.finished()
+
+
 @command
 @click.option("--sentence_dir", type=click.Path(path_type=Path), required=True, help="Data directory with text.speech.")
 @click.option("--output_dir", type=click.Path(path_type=Path), required=True, help="Data directory to write.")
@@ -77,17 +94,8 @@ def main(sentence_dir: Path, output_dir: Path, num_recordings: int, seed: int) -
     """Write the recordings and text.speech; a sentence comes as often as it is drawn."""
     labels = {name: parse_speech_times(label) for name, label in read_table(sentence_dir / "text.speech").items()}
     sentences = [(_read(sentence_dir, name), stretches) for name, stretches in labels.items() if stretches]
-    waveforms, speech = {}, {}
-    for number in range(num_recordings):
-        generator = np.random.default_rng(derived_seed(seed, number))
-        recording = Recording(generator)
-        is_silent = generator.random() < SILENT_SHARE
-        recording.add_pause()
-        while recording.has_room and (is_silent or recording.add_speech(*sentences[int(generator.integers(len(sentences)))])):
-            recording.add_pause()
-        name = f"joined_{seed}_{number:05d}"
-        waveforms[name], speech[name] = recording.finished(), format_speech_times(join_stretches(recording.speech))
-    write_recordings(output_dir, waveforms, {"text.speech": speech})
+    speech: dict[str, str] = {}
+    write_recordings(output_dir, joined(sentences, num_recordings, seed, speech), {"text.speech": speech})
 
 
 def _read(directory: Path, name: str) -> np.ndarray:

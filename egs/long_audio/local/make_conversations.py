@@ -5,7 +5,9 @@ Voices and clauses are those that no training of this recipe or of the recipe mi
 text (the words), text.punctuated, text.speech and ref.rttm (the turns).
 """
 
+import itertools
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,7 +15,7 @@ import numpy as np
 import torch
 from sentences import LANGUAGES, Sentence, Sentences
 from sounds import background, event
-from spoken import SAMPLE_RATE, TEST_VOICES, Espeak, Speaker, samples_of, with_level, write_recordings
+from spoken import SAMPLE_RATE, TEST_VOICES, Espeak, Speaker, silence, with_level, write_recordings
 
 from mooer.cli._command import command
 from mooer.common.files import atomic_write
@@ -23,7 +25,7 @@ from mooer.features.speech_energy import speech_by_energy
 
 SPEAKERS, SENTENCES_A_TURN = (2, 4), (1, 3)
 # Seconds of silence, from and to.
-CLAUSE_PAUSE, SENTENCE_PAUSE, TURN_PAUSE = (0.15, 0.3), (0.5, 0.9), (0.9, 2.5)
+SENTENCE_PAUSE, TURN_PAUSE = (0.5, 0.9), (0.9, 2.5)
 # Share of the turns that begin after some other sound.
 EVENT_SHARE = 0.25
 LEVEL_DB, NOISE_SNR_DB, EVENT_DB = (-26.0, -20.0), (20.0, 35.0), (-12.0, 0.0)
@@ -69,18 +71,16 @@ class Conversation:
         return max(spoken, key=spoken.get, default=None)
 
     def _add_sentence(self, speaker: Speaker) -> None:
-        self.sentences.append(self._source.said())
-        for place, clause in enumerate(self.sentences[-1].clauses):
-            if place:
-                self._add_silence(CLAUSE_PAUSE)
-            samples = speaker.say(clause, self.sentences[-1].language)
+        sentence = self._source.said()
+        self.sentences.append(sentence)
+        for samples in speaker.say_all(sentence.clauses, sentence.language):
             start_ms = 1000 * self._position // SAMPLE_RATE
             found = speech_by_energy(torch.from_numpy(samples))
             self.speech[speaker.voice] += [(start + start_ms, end + start_ms) for start, end in found]
             self._add(with_level(samples, self._levels[speaker.voice]))
 
     def _add_silence(self, seconds: tuple[float, float]) -> None:
-        self._add(np.zeros(samples_of(self._draw.uniform(*seconds)), np.float32))
+        self._add(silence(seconds, self._draw))
 
     def _add(self, samples: np.ndarray) -> None:
         self._pieces.append(samples)
@@ -104,26 +104,33 @@ class Conversation:
 @click.option("--seed", type=int, default=1, show_default=True)
 def main(output_dir: Path, num_conversations: int, minutes: float, seed: int) -> None:
     """Make the conversations, all in one order: espeak-ng keeps state from call to call."""
-    espeak, waveforms, turns = Espeak(seed), {}, []
     tables: dict[str, dict[str, str]] = {name: {} for name in ("text", "text.punctuated", "text.speech")}
-    for language in LANGUAGES:
-        for number in range(num_conversations):
-            conversation = Conversation(language, espeak, derived_seed(seed, "conversation", language, number))
-            turn = 0
-            while conversation.seconds < 60 * minutes:
-                conversation.add_turn(turn)
-                turn += 1
-            name = f"{language}_conversation_{number}"
-            space = " " if language == "en" else ""
-            waveforms[name] = conversation.finished()
-            tables["text"][name] = space.join(space.join(sentence.clauses) for sentence in conversation.sentences)
-            tables["text.punctuated"][name] = space.join(sentence.text for sentence in conversation.sentences)
-            stretches = [stretch for found in conversation.speech.values() for stretch in found]
-            tables["text.speech"][name] = format_speech_times(join_stretches(stretches))
-            turns += [_rttm_line(name, *turn) for turn in conversation.turns()]
-    write_recordings(output_dir, waveforms, tables)
+    turns: list[str] = []
+    recordings = _conversations(num_conversations, minutes, seed, tables, turns)
+    write_recordings(output_dir, recordings, tables)
     with atomic_write(output_dir / "ref.rttm") as stream:
         stream.writelines(turns)
+
+
+def _conversations(
+    count: int, minutes: float, seed: int, tables: dict[str, dict[str, str]], turns: list[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Ids and samples of conversations; what is known of them is put into `tables` and, as RTTM, into `turns`."""
+    espeak = Espeak(seed)
+    for language, number in itertools.product(LANGUAGES, range(count)):
+        conversation = Conversation(language, espeak, derived_seed(seed, "conversation", language, number))
+        for turn in itertools.count():
+            if conversation.seconds >= 60 * minutes:
+                break
+            conversation.add_turn(turn)
+        name = f"{language}_conversation_{number}"
+        space = " " if language == "en" else ""
+        tables["text"][name] = space.join(space.join(sentence.clauses) for sentence in conversation.sentences)
+        tables["text.punctuated"][name] = space.join(sentence.text for sentence in conversation.sentences)
+        stretches = [stretch for found in conversation.speech.values() for stretch in found]
+        tables["text.speech"][name] = format_speech_times(join_stretches(stretches))
+        turns += [_rttm_line(name, *turn) for turn in conversation.turns()]
+        yield name, conversation.finished()
 
 
 def _rttm_line(recording: str, turn: Stretch, speaker: str) -> str:
