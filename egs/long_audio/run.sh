@@ -97,7 +97,7 @@ if begins 2 "tokenizers and lists"; then
       mooer-make-list --data_dir "data/$name" --output_dir "dump/$name" --format raw
     done
     mooer-build-tokenizer --text data/speech_train/text --vocab_size 640 --output_dir data/tokenizer
-    mooer-build-tokenizer --text data/punctuation/train.txt --vocab_size 1000 --form words --output_dir data/punctuation
+    mooer-build-tokenizer --text data/punctuation/train.txt --vocab_size 1000 --layout words --output_dir data/punctuation
     finish dump/.packed "$speech $text"
   fi
 fi
