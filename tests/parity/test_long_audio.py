@@ -289,18 +289,6 @@ def test_odd_recordings(folder, odd, expected, tmp_path):
     assert found["short"] == expected["full_short"][0]["text"], "the others do not change it"
 
 
-def test_a_segment_without_words_empties_nothing_else(transcriber, folder):
-    """Nothing is heard in 0.4 s of quiet noise that the detector is made to take for speech."""
-    audio = load_audio(folder / "audio.wav")
-    both = torch.cat(
-        [audio[: 16 * 4700], 1e-4 * torch.randn(6400, generator=torch.Generator().manual_seed(1)), audio[16 * 4700 :]]
-    )
-    plain = transcriber(names=VAD)
-    one, two = plain(audio, sample_rate=16000), plain(both, sample_rate=16000)
-    assert len(one.words) > 30
-    assert abs(len(two.words) - len(one.words)) <= 3
-
-
 @pytest.mark.slow
 def test_a_killed_run_goes_on(folder, tmp_path):
     """Without loss or doubling, and with equal files at the end."""

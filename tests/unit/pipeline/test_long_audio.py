@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +11,12 @@ import pytest
 import mooer
 from mooer import Transcriber, TranscriberConfig
 from mooer.common.errors import ConfigError, DataError
+from mooer.decode.hypothesis import Word
 from mooer.pipeline.journal import Journal
 from mooer.pipeline.long_audio import windows_of_segments
+from mooer.pipeline.long_result import assemble
 from mooer.pipeline.speech_cutter import SpokenSegment
+from mooer.pipeline.transcription import DecodedSegment
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 3 * 16000)
 
@@ -86,3 +91,20 @@ def test_a_journal_of_another_recording(recognisers):
     journal.num_samples = None
     with pytest.raises(DataError, match="other segments"):
         recognise(NOISE[:32000], sample_rate=16000, journal=journal)
+
+
+def test_a_segment_without_words_or_with_a_failure_empties_nothing_else():
+    journal, models = Journal(), SimpleNamespace(punctuator=None, diarizer=None, style="published")
+    place = {"num_samples": 16000, "words": ()}
+    said = DecodedSegment(start=0, end=1000, **(place | {"words": (Word("好", 100, 200, 0.5),)}), text="好", score=-1.0)
+    silent = DecodedSegment(start=2000, end=3000, **place, text="")
+    failed = DecodedSegment(start=4000, end=5000, **place, text="", failure=("not_finite", "why"))
+    later = replace(said, start=6000, end=7000, words=(Word("的", 6100, 6200, 0.5),))
+    journal.add([said, silent, failed, later], 1.0)
+    journal.finish(8 * 16000, 0.0)
+    result = assemble("a", journal, models, None)
+    assert (result.text, result.timestamp) == ("好 的", [(100, 200), (6100, 6200)])
+    assert [(item.text, item.start) for item in result.sentences] == [("好", 0), ("的", 6000)]
+    assert [(item.start, item.reason) for item in result.failures] == [(4000, "not_finite")]
+    assert len(result.segments) == 4
+    assert (result.score, result.seconds, result.real_time_factor) == (-2.0, 8.0, 0.125)
