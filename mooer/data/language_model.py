@@ -46,11 +46,14 @@ class TokenSamples:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
+        self.num_unknown = 0
+        """Tokens so far that stand for something that has none."""
 
     def make(self, lines: Sequence[TextLine]) -> list[TokenSample | str]:
-        """The sample of each line, or the reason why it cannot be used: `unknown_word`, `empty_text`."""
+        """The sample of each line, or the reason why it cannot be used: `empty_text`."""
         encoded = self._vocabulary.encode([line.text for line in lines])
-        return [_sample(line.id, ids) for line, ids in zip(lines, encoded, strict=True)]
+        self.num_unknown += sum(ids.count(self._vocabulary.unknown_id) for ids in encoded)
+        return [TokenSample(line.id, ids) if ids else "empty_text" for line, ids in zip(lines, encoded, strict=True)]
 
     def collate(self, samples: Sequence[TokenSample]) -> TokenBatch:
         """Their batch."""
@@ -59,9 +62,3 @@ class TokenSamples:
         blank = self._vocabulary.blank_id
         tokens = [sample.token_ids + [blank] * (width - len(sample.token_ids)) for sample in samples]
         return TokenBatch([sample.id for sample in samples], torch.tensor(tokens), torch.tensor(lengths))
-
-
-def _sample(identity: str, token_ids: list[int] | None) -> TokenSample | str:
-    if token_ids is None:
-        return "unknown_word"
-    return TokenSample(identity, token_ids) if token_ids else "empty_text"

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from mooer.common.log import get_logger
 from mooer.data.dataset import Loader
 from mooer.data.language_model import TokenBatch, TokenSamples
 from mooer.data.text_dataset import build_text_loader
@@ -15,6 +16,8 @@ from mooer.text.vocabulary import Vocabulary, load_vocabulary
 from mooer.train.config import RunConfig
 from mooer.train.families.base import Family, Form, Split, refuse_form
 from mooer.train.step import Sums
+
+log = get_logger(__name__)
 
 
 class TransformerLmFamily(Family):
@@ -41,7 +44,11 @@ class TransformerLmFamily(Family):
 
     def loader(self, split: Split, rank: int = 0, world_size: int = 1) -> Loader:
         """The batches of a rank."""
-        return build_text_loader(self._config.data, split, TokenSamples(self.vocabulary), rank, world_size)
+        samples = TokenSamples(self.vocabulary)
+        loader = build_text_loader(self._config.data, split, samples, rank, world_size)
+        if samples.num_unknown:
+            log.warning("%s: %d tokens stand for words that have none", split, samples.num_unknown)
+        return loader
 
     def count_targets(self, batch: TokenBatch) -> int:
         """Tokens, and an end for each sentence."""

@@ -24,14 +24,17 @@ def test_words_become_pieces(tmp_path):
         [3, 4, 5, 6],
         [8, 7, 3],
         [3, 5, 6, 4],
-        [9, 3],
+        [9, 9, 3],
     ]
     assert (vocabulary.blank_id, vocabulary.start_id, vocabulary.end_id) == (0, 1, 2)
 
 
-def test_an_unknown_word_without_a_token_for_it(tmp_path):
-    vocabulary = load_vocabulary(write_pieces(tmp_path, TOKENS[:-1]))
-    assert vocabulary.encode(["no 今", "今"]) == [None, [3]]
+def test_what_stands_for_the_unknown(tmp_path):
+    vocabulary = load_vocabulary(write_pieces(tmp_path))
+    assert vocabulary.encode(["七"]) == [[vocabulary.unknown_id]]
+    write_pieces(tmp_path, TOKENS[:-1])
+    with pytest.raises(DataError, match="no <unk>"):
+        load_vocabulary(tmp_path)
 
 
 @pytest.mark.parametrize("words", [None, "hello hel@@ lo\n"])
@@ -64,5 +67,5 @@ def test_refusals(tmp_path):
     with pytest.raises(PathError):
         load_vocabulary(tmp_path / "nowhere")
     write_pieces(tmp_path, words="hello\n")
-    with pytest.raises(DataError, match="seg_dict:1: word 'hello' has no pieces"):
+    with pytest.raises(DataError, match="'hello' has no parts"):
         load_vocabulary(tmp_path)
