@@ -146,3 +146,27 @@ def _published_paraformer(model):
         "frontend_conf": {"fs": 16000, "window": "hamming", "n_mels": 80, "lfr_m": 7, "lfr_n": 6},
         "tokenizer": "CharTokenizer",
     }
+
+
+@pytest.fixture(scope="session")
+def lm_folder(tmp_path_factory):
+    """Writes a small language model, with large random weights, for the tokens of a folder: `lm_folder(tokenizer_dir)`."""
+
+    def write(tokenizer_dir):
+        import torch
+
+        from mooer.models.language_model_dir import write_language_model
+        from mooer.models.transformer_lm import SpecialTokens, TransformerLm, TransformerLmConfig
+        from mooer.text.vocabulary import load_vocabulary
+
+        known = load_vocabulary(tokenizer_dir)
+        sizes = TransformerLmConfig(embed_unit=6, att_unit=8, head=2, unit=12, layer=2)
+        special = SpecialTokens(blank=known.blank_id, start=known.start_id, end=known.end_id)
+        torch.manual_seed(8)
+        model = TransformerLm(sizes, len(known.tokens), special)
+        model.decoder.weight.data *= 3.0
+        folder = tmp_path_factory.mktemp("lm") / "model"
+        write_language_model(model, sizes, folder, known.save, {})
+        return folder
+
+    return write

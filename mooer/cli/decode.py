@@ -49,11 +49,11 @@ CONFIG_OPTIONS = (
 @click.option(
     "--mode",
     type=click.Choice(["ctc_greedy", "ctc_prefix_beam"]),
-    help="How a model of family ctc is searched. [default: ctc_greedy]",
+    help="How a model of family ctc is searched. [default: ctc_greedy, with --lm_dir ctc_prefix_beam]",
 )
 @click.option("--estimate_times", is_flag=True, default=None, help="Times of words from a Paraformer trained without.")
 @click.option("--beam_size", type=click.IntRange(1, 64), help="1 is greedy search. [default: by the model]")
-@click.option("--lm_dir", type=PATH, help="Language model, for a Paraformer or --mode ctc_prefix_beam.")
+@click.option("--lm_dir", type=PATH, help="Language model, for a Paraformer or a model of family ctc.")
 @click.option("--lm_weight", type=click.FloatRange(min=0), help="Of its log probabilities. [default: 0.15]")
 @click.option("--ctc_weight", type=click.FloatRange(min=0), help="Of a Paraformer's CTC layer. [default: 0]")
 @click.option("--length_bonus", type=float, help="For each token, in a search with --lm_dir and the like. [default: 0]")
@@ -137,7 +137,7 @@ def _recognizer(given: dict[str, Any]) -> "Recognizer":
     useless = [name for name in USELESS_OPTIONS[family] if name in given]
     if useless:
         raise ConfigError(f"--{useless[0]} means nothing for a model of family {family}")
-    if family == "ctc" and config.mode != "ctc_prefix_beam" and "beam_size" in given:
+    if family == "ctc" and recognizer.fusion is None and "beam_size" in given:
         raise ConfigError("--beam_size means nothing for a model of family ctc without --mode ctc_prefix_beam")
     return recognizer
 

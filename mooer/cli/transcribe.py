@@ -29,6 +29,8 @@ OTHER_OPTIONS = (*SOURCES, "raw_pcm", "allow_url", "formats", "resume", "output_
 @click.option("--raw_pcm", type=click.IntRange(1000, 768_000), metavar="RATE", help="What is on it are s16le samples, mono.")
 @click.option("--allow_url", is_flag=True, default=None, help="Fetch recordings that are named by http and https URLs.")
 @click.option("--model_dir", type=PATH, required=True, help="Recogniser, as mooer-decode takes it.")
+@click.option("--lm_dir", type=PATH, help="Language model, for a Paraformer or a model of family ctc.")
+@click.option("--lm_weight", type=click.FloatRange(min=0), help="Of its log probabilities. [default: 0.15]")
 @click.option("--vad_dir", type=PATH, help="Published FSMN-VAD; needed for recordings of over a minute.")
 @click.option("--punc_dir", type=PATH, help="Published CT-Transformer, for punctuation and sentences.")
 @click.option("--spk_dir", type=PATH, help="Published CAM++, for speakers.")

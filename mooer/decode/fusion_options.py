@@ -61,9 +61,10 @@ def _is_wanted(config: "DecodeConfig", family: str) -> bool:
         return bool(asked)
     if config.ctc_weight is not None:
         raise ConfigError("--ctc_weight is of a Paraformer with a CTC layer; a model of family ctc has nothing else")
-    if asked and config.mode != "ctc_prefix_beam":
+    mode = config.mode or ("ctc_greedy" if config.lm_dir is None else "ctc_prefix_beam")
+    if asked and mode == "ctc_greedy":
         raise ConfigError(f"--{asked[0]} means nothing for a model of family ctc without --mode ctc_prefix_beam")
-    return config.mode == "ctc_prefix_beam"
+    return mode == "ctc_prefix_beam"
 
 
 def _open_language_model(config: "DecodeConfig", loaded: LoadedModel, device: torch.device) -> LoadedLanguageModel:

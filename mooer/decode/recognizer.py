@@ -61,7 +61,7 @@ class DecodeConfig:
     instruction: str | None = None
     """What the prompt asks, in place of the task's own words."""
     mode: Literal["ctc_greedy", "ctc_prefix_beam"] | None = None
-    """How a model of family ctc is searched; None is ctc_greedy."""
+    """How a model of family ctc is searched; None is ctc_prefix_beam where a language model is named, else ctc_greedy."""
     beam_size: int | None = None
     """Answers kept side by side; 1 is greedy search. None: 4 for a speech LLM; 10 for other models where `mode`, `lm_dir` or
     another setting asks for a beam search."""

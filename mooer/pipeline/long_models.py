@@ -36,10 +36,7 @@ class LongModels:
         self._config = config
         for folder in self._folders().values():
             check_file_names(folder)
-        self.recognizer = Recognizer.from_model_dir(
-            config.model_dir,
-            DecodeConfig(batch_seconds=config.batch_seconds, estimate_times=True, dtype=config.dtype, device=config.device),
-        )
+        self.recognizer = Recognizer.from_model_dir(config.model_dir, _decoding(config))
         self.detector = None if config.vad_dir is None else read_detector(config.vad_dir)
         self.speech = None if self.detector is None else self._speech_options(self.detector.options)
         self.punctuator = None if config.punc_dir is None else self._open_punctuator(config.punc_dir)
@@ -70,6 +67,9 @@ class LongModels:
     def checksums(self) -> dict[str, dict[str, str]]:
         """The SHA-256 of the files of each model, by their names."""
         found = {"model": _checksums(self.recognizer.loaded)}
+        fusion = self.recognizer.fusion
+        if fusion is not None:
+            found["lm"] = {path.name: sha256(path) for path in fusion.lm_files}
         if self.aligner is not None:
             found["align"] = _checksums(self.aligner.recognizer.loaded)
         for name, folder in self._folders().items():
@@ -112,6 +112,17 @@ class LongModels:
         """The longest segment, to which a frame may be added, that the recogniser reads."""
         is_whisper = self.recognizer.frontend.config.kind == "whisper"
         return int(1000 * (WHISPER_SAMPLES / SAMPLE_RATE if is_whisper else MAX_SECONDS)) - FRAME_MS
+
+
+def _decoding(config: TranscriberConfig) -> DecodeConfig:
+    return DecodeConfig(
+        batch_seconds=config.batch_seconds,
+        estimate_times=True,
+        lm_dir=config.lm_dir,
+        lm_weight=config.lm_weight,
+        dtype=config.dtype,
+        device=config.device,
+    )
 
 
 def _checksums(loaded: LoadedModel) -> dict[str, str]:

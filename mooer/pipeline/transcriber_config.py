@@ -24,6 +24,10 @@ class TranscriberConfig:
     align_dir: str | None = None
     """What tells when the words of a speech LLM are said: a published Paraformer, or a model of family ctc. Without it
     sentences have their segments' times, and words none; other recognisers tell themselves."""
+    lm_dir: str | None = None
+    """A language model for a recogniser of family paraformer or ctc, as mooer-decode takes it."""
+    lm_weight: float | None = None
+    """Of its log probabilities; None for mooer-decode's."""
     num_speakers: int | None = None
     """How many speakers there are; None to find out."""
     silence_mode: Literal["fixed", "dynamic"] = "fixed"
@@ -57,6 +61,8 @@ class TranscriberConfig:
             raise ConfigError(
                 "max_end_silence_ms means nothing with silence_mode dynamic, which sets it; leave one of them out"
             )
+        if self.lm_weight is not None and self.lm_dir is None:
+            raise ConfigError("lm_weight means nothing without lm_dir")
         is_set = {
             "vad_dir": self.max_end_silence_ms is not None or self.silence_mode == "dynamic",
             "spk_dir": self.num_speakers is not None,
@@ -68,5 +74,5 @@ class TranscriberConfig:
 
     def values(self) -> dict[str, Any]:
         """What a result depends on besides the models."""
-        models = ("model_dir", "vad_dir", "punc_dir", "spk_dir", "align_dir", "device")
+        models = ("model_dir", "lm_dir", "vad_dir", "punc_dir", "spk_dir", "align_dir", "device")
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in models}

@@ -13,26 +13,12 @@ from mooer.cli.decode import main
 from mooer.common.errors import ConfigError
 from mooer.decode.recognizer import DecodeConfig, Recognizer
 from mooer.models.builders import ModelConfig, build_model
-from mooer.models.language_model_dir import write_language_model
 from mooer.models.model_dir import ModelAssets, export_model_dir
 from mooer.models.sanm_encoder import SanmEncoderConfig
-from mooer.models.transformer_lm import SpecialTokens, TransformerLm, TransformerLmConfig
 from mooer.models.weights import read_state
 from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer
-from mooer.text.vocabulary import load_vocabulary
 
-SIZES = TransformerLmConfig(embed_unit=6, att_unit=8, head=2, unit=12, layer=2)
 ENCODER = SanmEncoderConfig(output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
-
-
-def write_lm(folder, tokenizer_dir):
-    """A language model with random weights, which are large enough to have opinions."""
-    known = load_vocabulary(tokenizer_dir)
-    torch.manual_seed(8)
-    model = TransformerLm(SIZES, len(known.tokens), SpecialTokens(blank=known.blank_id, start=known.start_id, end=known.end_id))
-    model.decoder.weight.data *= 3.0
-    write_language_model(model, SIZES, folder, known.save, {})
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +46,8 @@ def paraformer_dir(paraformer_folder):
 
 
 @pytest.fixture(scope="module")
-def lm_dirs(tmp_path_factory, ctc_dir, paraformer_dir):
-    folder = tmp_path_factory.mktemp("lm")
-    return {
-        "ctc": str(write_lm(folder / "ctc", ctc_dir / "tokenizer")),
-        "paraformer": str(write_lm(folder / "paraformer", paraformer_dir)),
-    }
+def lm_dirs(lm_folder, ctc_dir, paraformer_dir):
+    return {"ctc": str(lm_folder(ctc_dir / "tokenizer")), "paraformer": str(lm_folder(paraformer_dir))}
 
 
 def waveforms():
@@ -165,7 +147,7 @@ def run(*arguments):
 
 def test_the_command(ctc_dir, lm_dirs, tmp_path):
     soundfile.write(tmp_path / "a.wav", waveforms()[0][1].numpy(), 16000)
-    extra = ("--mode", "ctc_prefix_beam", "--lm_dir", lm_dirs["ctc"], "--lm_weight", 0.5, "--beam_size", 3, "--nbest", 2)
+    extra = ("--lm_dir", lm_dirs["ctc"], "--lm_weight", 0.5, "--beam_size", 3, "--nbest", 2)
     result = run("--model_dir", ctc_dir, tmp_path / "a.wav", *extra, "--output_dir", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     values = json.loads((tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8"))
@@ -177,7 +159,7 @@ def test_the_command(ctc_dir, lm_dirs, tmp_path):
 @pytest.mark.parametrize(
     ("family", "options", "message"),
     [
-        ("ctc", ["--lm_dir", "LM"], "without --mode ctc_prefix_beam"),
+        ("ctc", ["--lm_dir", "LM", "--mode", "ctc_greedy"], "without --mode ctc_prefix_beam"),
         ("ctc", ["--beam_size", 1], "without --mode ctc_prefix_beam"),
         ("ctc", ["--mode", "ctc_prefix_beam", "--ctc_weight", 1], "--ctc_weight"),
         ("ctc", ["--mode", "ctc_prefix_beam", "--lm_weight", 1], "--lm_weight belongs to --lm_dir"),

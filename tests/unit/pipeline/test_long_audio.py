@@ -41,6 +41,17 @@ def test_a_ctc_model_tells_times(recognisers):
     assert result.to_dict()["key"] == "noise"
 
 
+def test_a_language_model(recognisers, lm_folder):
+    folder = lm_folder(recognisers["ctc"] / "tokenizer")
+    told = transcriber(recognisers["ctc"], lm_dir=str(folder), lm_weight=5.0)
+    result = told(NOISE, sample_rate=16000)
+    assert result.raw_text != transcriber(recognisers["ctc"])(NOISE, sample_rate=16000).raw_text
+    assert len(result.raw_text.split()) == len(result.timestamp)
+    assert list(told.models.checksums()["lm"]) == ["model.safetensors"]
+    with pytest.raises(ConfigError, match="--lm_dir means nothing"):
+        transcriber("mini", lm_dir=str(folder))
+
+
 def test_a_speech_llm_has_times_by_alignment_only(recognisers):
     plain = transcriber("mini")(NOISE, sample_rate=16000)
     assert plain.timestamp == []
@@ -64,6 +75,7 @@ def test_an_aligner_that_says_nothing_new_is_refused(recognisers):
         {"max_end_silence_ms": 800},
         {"silence_mode": "dynamic"},
         {"num_speakers": 0},
+        {"lm_weight": 0.5},
         {"num_speakers": 2},
         {"batch_seconds": 0},
         {"silence_mode": "dynamic", "max_end_silence_ms": 500, "vad_dir": "vad"},
