@@ -16,7 +16,7 @@ _MARK_OF = {
     "、": PAUSE,
 }
 # A word of ASCII characters without quotes and brackets around it, and the first mark after it.
-_ASCII = re.compile(r"[\"'(\[{<,;:!?]*(?P<word>.*?)[\"')\]}>]*(?P<mark>[,;:.!?]?)[,;:.!?\"')\]}>]*")
+_ASCII = re.compile(r"[\"'(\[{<]*(?P<word>.*?)[\"')\]}>]*(?P<mark>[,;:.!?]?)[,;:.!?\"')\]}>]*")
 # What is no word and no mark: quotes, brackets, dashes and dots of text that is not ASCII.
 _SILENT = frozenset("“”‘’「」『』《》〈〉（）【】〔〕［］｛｝—–…·～　")
 
@@ -54,8 +54,8 @@ def read_marks(text: str, lower_case: bool = True) -> MarkedText:
 
 def _ascii_word(text: str) -> tuple[str, int]:
     match = _ASCII.fullmatch(text)
-    word = match["word"] if any(map(str.isalnum, match["word"])) else ""
-    return word, _MARK_OF.get(match["mark"], NO_MARK)
+    word = match["word"].lstrip(",;:!?")
+    return word if any(map(str.isalnum, word)) else "", _MARK_OF.get(match["mark"], NO_MARK)
 
 
 def _other_word(character: str) -> tuple[str, int]:

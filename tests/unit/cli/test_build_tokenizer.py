@@ -1,5 +1,7 @@
 """mooer-build-tokenizer as a user calls it."""
 
+import json
+
 from click.testing import CliRunner
 
 from mooer.cli.build_tokenizer import main
@@ -42,3 +44,14 @@ def test_the_tokens_of_a_paraformer(tmp_path):
     assert "no room for 1 characters: 生" in few.stderr or "no room for" in few.stderr
     refused = CliRunner().invoke(main, [*start, "--vocab_size", "40", "--piece", "[a-z]"])
     assert refused.exit_code == 2 and "belongs to" in refused.stderr
+
+
+def test_a_list_of_words_for_punctuation(tmp_path):
+    (tmp_path / "text").write_text("a Yes, no.\nb no 天。\n", encoding="utf-8")
+    options = ["--text", str(tmp_path / "text"), "--vocab_size", "6", "--layout", "words"]
+    arguments = [*options, "--output_dir", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.stderr
+    words = json.loads((tmp_path / "out" / "tokens.json").read_text(encoding="utf-8"))
+    assert words == ["<blank>", "<s>", "</s>", "no", "yes", "<unk>"]
+    assert CliRunner().invoke(main, [*arguments, "--piece", "x"]).exit_code == 2

@@ -118,3 +118,17 @@ def test_eer(tmp_path):
     values = json.loads(run(tmp_path, "--metric", "eer", "--json").stdout)
     assert values.items() >= {"metric": "eer", "n": 4, "missing": ["a d"], "extra": ["b d"], "percent": 50.0}.items()
     assert "EER 50.00 % over 2 target and 2 nontarget trials" in run(tmp_path, "--metric", "eer").stdout
+
+
+def test_marks_and_speech_are_scored_too(tmp_path):
+    (tmp_path / "ref").write_text("a yes, no.\n", encoding="utf-8")
+    (tmp_path / "hyp").write_text("a yes no.\n", encoding="utf-8")
+    values = json.loads(run(tmp_path, "--metric", "punctuation", "--json").stdout)
+    assert (values["right"], values["missed"], values["precision"]) == (1, 1, 100.0)
+    (tmp_path / "ref").write_text("a 0.000-1.000\nb -\n")
+    (tmp_path / "hyp").write_text("a 0.200-1.000 2.000-2.300\n")
+    values = json.loads(run(tmp_path, "--metric", "vad", "--json").stdout)
+    assert (values["metric"], values["percent"], values["missing"]) == ("vad", 50.0, ["b"])
+    collared = json.loads(run(tmp_path, "--metric", "vad", "--collar", "0.3", "--json").stdout)
+    assert (collared["missed"], collared["false_alarm"]) == (0.0, 0.3)
+    assert run(tmp_path, "--metric", "punctuation", "--collar", "0.3").exit_code == 2
