@@ -62,7 +62,7 @@ CONFIG_OPTIONS = (
 @click.option("--nbest", type=click.IntRange(0, 64), help="Best answers for results.jsonl. [default: 0]")
 @click.option("--batch_size", type=click.IntRange(min=1), help="Utterances decoded together. [default: 32]")
 @click.option("--batch_seconds", type=click.FloatRange(min=0, min_open=True), help="The same, by seconds of audio.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Number format. [default: float32]")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16", "int8", "fast"]), help="[default: float32]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), help="[default: auto]")
 @click.option("--output_dir", type=PATH, help="Gets 1best_recog/, results.jsonl and run.json.")
 def main(files: tuple[str, ...], **options: Any) -> None:

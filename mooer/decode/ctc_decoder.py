@@ -16,6 +16,7 @@ from mooer.decode.ctc_prefix_beam import CtcPrefixBeam
 from mooer.decode.ctc_search import CtcPath, greedy_path
 from mooer.decode.fusion import Found, Fusion
 from mooer.decode.hypothesis import Alternative, Answer, Refusal
+from mooer.decode.int8_linear import is_int8
 from mooer.decode.prefixes import PrefixTree
 from mooer.decode.timed_words import token_log_probs, words_of_tokens
 from mooer.features.frontend import FrontendConfig
@@ -45,13 +46,14 @@ class CtcDecoder:
         self._model, self._tokenizer, self._frontend, self._fusion = model, tokenizer, frontend, fusion
         self._frame_seconds = frontend.encoder_frame_seconds
         self._device = model.ctc_head.weight.device
+        self._max_frames = 1 if is_int8(model) else batch_frames(self._device)
 
     @torch.inference_mode()
     def decode(self, frames: Sequence[Tensor]) -> list[Answer | Refusal]:
         """The answer to each utterance's frames [T_i, features], computed together, the same as alone."""
         results: list[Answer | Refusal | None] = [None] * len(frames)
         computed = [self._frontend.computed_frames(len(item)) for item in frames]
-        for group in group_by_length(computed, batch_frames(self._device)):
+        for group in group_by_length(computed, self._max_frames):
             padded = torch.nn.utils.rnn.pad_sequence([frames[index] for index in group], batch_first=True)
             lengths = torch.tensor([len(frames[index]) for index in group])
             log_probs, out_lengths = self._model.log_probs(padded.to(self._device), lengths.to(self._device))

@@ -74,11 +74,12 @@ def _gain(linear: nn.Linear) -> float:
     except RuntimeError as error:
         log.info("linear layers cannot be packed here: %s", str(error).splitlines()[0])
         return 0.0
-    return _seconds(linear, inputs) / _seconds(packed, inputs) if same else 0.0
+    return least_seconds(linear, inputs) / least_seconds(packed, inputs) if same else 0.0
 
 
-def _seconds(layer: nn.Module, inputs: Tensor) -> float:
-    """The least time of a few calls."""
+@torch.inference_mode()
+def least_seconds(layer: nn.Module, inputs: Tensor) -> float:
+    """The least time of a few calls of a layer."""
     times = []
     for _ in range(_TRIALS):
         started = time.perf_counter()

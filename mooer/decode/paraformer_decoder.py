@@ -16,6 +16,7 @@ from mooer.decode.ctc_prefix_score import CtcPrefixScorer
 from mooer.decode.firing import milliseconds, token_spans
 from mooer.decode.fusion import Fusion
 from mooer.decode.hypothesis import Alternative, Answer, Refusal, Word
+from mooer.decode.int8_linear import is_int8
 from mooer.decode.paraformer_search import ParaformerSearch
 from mooer.decode.prefixes import PrefixTree
 from mooer.features.frontend import FrontendConfig
@@ -57,12 +58,13 @@ class ParaformerDecoder:
         self._upsampling = model.token_times.upsampling if model.token_times is not None else int(estimate_times)
         self._frame_seconds = frontend.encoder_frame_seconds
         self._device = model.predictor.cif_output.weight.device
+        self._max_frames = 1 if is_int8(model) else batch_frames(self._device)
 
     @torch.inference_mode()
     def decode(self, frames: Sequence[Tensor]) -> list[Answer | Refusal]:
         """The answer to each utterance's frames [T_i, features], computed together, the same as alone."""
         results: list[Answer | Refusal | None] = [None] * len(frames)
-        for group in group_by_length([len(item) for item in frames], batch_frames(self._device)):
+        for group in group_by_length([len(item) for item in frames], self._max_frames):
             padded = torch.nn.utils.rnn.pad_sequence([frames[index] for index in group], batch_first=True)
             lengths = torch.tensor([len(frames[index]) for index in group])
             output = self._model(padded.to(self._device), lengths.to(self._device))

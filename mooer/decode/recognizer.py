@@ -17,7 +17,7 @@ from torch import Tensor
 from mooer.audio.limits import AudioLimits
 from mooer.common import provenance
 from mooer.common.config import load_yaml
-from mooer.common.device import DTYPES, select_device, select_dtype
+from mooer.common.device import select_device, select_dtype
 from mooer.common.errors import AudioError, ConfigError
 from mooer.common.lengths import SAMPLE_RATE
 from mooer.data.archives import read_matrix
@@ -29,6 +29,7 @@ from mooer.decode.fusion import Fusion
 from mooer.decode.fusion_options import fusion_of
 from mooer.decode.generate import GenerateConfig
 from mooer.decode.hypothesis import Answer, Failure, Hypothesis, Refusal
+from mooer.decode.number_format import CPU_FORMATS, FORMATS, put_into_format
 from mooer.decode.packed_linear import pack_linears
 from mooer.decode.paraformer_decoder import ParaformerDecoder
 from mooer.decode.speech_llm_decoder import SpeechLlmDecoder, SpeechLlmSettings
@@ -86,14 +87,15 @@ class DecodeConfig:
     estimate_times: bool = False
     """Whether a Paraformer that was not trained to tell when words are said tells it all the same, from the weights by which it
     counts tokens, on a grid of 60 ms."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number format of the model."""
+    dtype: Literal["float32", "bfloat16", "float16", "int8", "fast"] = "float32"
+    """Number format of the model. int8 is for Paraformer and for SANM encoders with a CTC layer, on a CPU; fast is the one of
+    float32, bfloat16 and int8 that a short measurement finds fastest for these."""
     device: str = "auto"
     """auto, cpu, cuda or musa."""
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype {self.dtype!r} is unknown; allowed: {', '.join(DTYPES)}")
+        if self.dtype not in FORMATS:
+            raise ConfigError(f"dtype {self.dtype!r} is unknown; allowed: {', '.join(FORMATS)}")
         for name in ("batch_size", "batch_seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -169,8 +171,7 @@ class Recognizer:
         Raises:
             PathError, ConfigError, WeightsError: something is missing, or does not fit.
         """
-        config = config or DecodeConfig()
-        loaded = _open_for_good(model_dir, config, parts, downsample_rate)
+        loaded, config = _open_for_good(model_dir, config or DecodeConfig(), parts, downsample_rate)
         if not _is_ours(model_dir):
             return cls(loaded, config, is_released=True)
         return cls(loaded, config, instructions=_stored_instructions(find_model_dir(model_dir)))
@@ -180,8 +181,7 @@ class Recognizer:
         cls, parts: PartPaths, config: DecodeConfig | None = None, downsample_rate: int | None = None
     ) -> "Recognizer":
         """A recognizer of the released checkpoints' parts, each named. Raises as `from_model_dir` does."""
-        config = config or DecodeConfig()
-        return cls(_open_for_good(None, config, parts, downsample_rate), config, is_released=True)
+        return cls(*_open_for_good(None, config or DecodeConfig(), parts, downsample_rate), is_released=True)
 
     def recognize(self, waveforms: Iterable[tuple[str, Tensor]]) -> Iterator[Hypothesis | Failure]:
         """The results for ids and waveforms [S] (float32, 16 kHz, full scale 1), in their order, as they become known."""
@@ -264,12 +264,16 @@ def _is_ours(model_dir: str | Path) -> bool:
 
 def _open_for_good(
     model_dir: str | Path | None, config: DecodeConfig, parts: PartPaths | None, downsample_rate: int | None
-) -> LoadedModel:
-    """Load a model that nobody else has, so that it may be changed to decode faster."""
+) -> tuple[LoadedModel, DecodeConfig]:
+    """A model that nobody else has, so that it may be changed to decode faster, and the number format that it then has."""
+    device = select_device(config.device)
+    if config.dtype in CPU_FORMATS:
+        loaded = open_model(model_dir, config.task, parts, downsample_rate)
+        return loaded, dataclasses.replace(config, dtype=put_into_format(loaded, config.dtype, device))
     loaded = open_model(model_dir, config.task, parts, downsample_rate, select_dtype(config.dtype))
-    if select_device(config.device).type == "cpu":
+    if device.type == "cpu":
         pack_linears(loaded.model)
-    return loaded
+    return loaded, config
 
 
 def _stored_instructions(folder: Path) -> dict[str, str]:

@@ -9,9 +9,11 @@ mooer's requirements, in an environment of its own), some minutes and 4 GB.
 
 import argparse
 import contextlib
+import copy
 import io
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,8 @@ from vad import make_audio, medians, ours, theirs
 from mooer.common.config import from_dict
 from mooer.common.log import setup_logging
 from mooer.common.torchaudio_compat import ensure_torchaudio
+from mooer.decode.int8_linear import quantize_linears
+from mooer.decode.packed_linear import pack_linears
 from mooer.decode.paraformer_decoder import ParaformerDecoder
 from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.features.speaker_fbank import speaker_fbank
@@ -103,8 +107,8 @@ def recognition(rounds: int) -> None:
 
     model, other = make_pair("Paraformer")
     frontend = Frontend(FrontendConfig())
-    decoder = ParaformerDecoder(model, [str(index) for index in range(VOCABULARY)], frontend.config)
     front_end = WavFrontend(fs=16000, window="hamming", n_mels=80, lfr_m=7, lfr_n=6, dither=0.0)
+    models = in_all_formats(model)
 
     def funasr_ids(waveforms: Sequence[Tensor]) -> list[list[int]]:
         names = [str(index) for index in range(len(waveforms))]
@@ -112,16 +116,45 @@ def recognition(rounds: int) -> None:
             results, _ = other.inference(list(waveforms), key=names, frontend=front_end, device="cpu")
         return [result["token_int"] for result in results]
 
-    def our_ids(waveforms: Sequence[Tensor]) -> list[list[int]]:
+    def our_ids(decoder: ParaformerDecoder, waveforms: Sequence[Tensor]) -> list[list[int]]:
         answers = decoder.decode([frontend(waveform) for waveform in waveforms])
         return [list(answer.tokens) for answer in answers]
 
+    tokens = [str(index) for index in range(VOCABULARY)]
+    decoders = {name: ParaformerDecoder(item, tokens, frontend.config) for name, item in models.items()}
     for name, lengths in (("one utterance of 10 s", [10.0]), ("16 utterances of 2 to 15 s", BATCH_SECONDS)):
         waveforms = [make_audio(seconds) for seconds in lengths]
-        report(name, {"funasr": lambda w=waveforms: funasr_ids(w), "mooer": lambda w=waveforms: our_ids(w)}, rounds)
+        ways = {"funasr": partial(funasr_ids, waveforms)}
+        ways |= {f"mooer {key}": partial(our_ids, decoder, waveforms) for key, decoder in decoders.items()}
+        report(name, ways, rounds)
         alone = [ids for waveform in waveforms for ids in funasr_ids([waveform])]
-        for way, found in (("funasr", funasr_ids(waveforms)), ("mooer", our_ids(waveforms))):
-            print(f"{name:28s} {way:16s} {equal_share(alone, found):8.2%} of the tokens are funasr's for each utterance alone")
+        for way, run in ways.items():
+            print(f"{name:28s} {way:16s} {equal_share(alone, run()):8.2%} of the tokens are funasr's for each utterance alone")
+    report_change(models, frontend(make_audio(10.0)))
+
+
+def in_all_formats(model: Paraformer) -> dict[str, Paraformer]:
+    """The model as mooer-decode has it after loading with each --dtype."""
+    models = {"float32": model, "bfloat16": copy.deepcopy(model).bfloat16(), "int8": copy.deepcopy(model)}
+    quantize_linears(models["int8"])
+    for name in ("float32", "bfloat16"):
+        pack_linears(models[name])
+    return models
+
+
+@torch.inference_mode()
+def report_change(models: dict[str, Paraformer], frames: Tensor) -> None:
+    """How far the logits of one utterance move with the number format."""
+    lengths = torch.tensor([len(frames)])
+    exact = models["float32"](frames[None], lengths)
+    for name, model in models.items():
+        output = model(frames[None], lengths)
+        change = "not comparable: another number of tokens"
+        if output.counts.equal(exact.counts):
+            change = (
+                f"{(output.logits.float() - exact.logits).square().mean().sqrt() / exact.logits.std():.4f} of their deviation"
+            )
+        print(f"{'change of logits':28s} mooer {name:10s} {change}")
 
 
 def equal_share(wanted: list[list[int]], found: list[list[int]]) -> float:
