@@ -47,10 +47,14 @@ class LanguageModelScorer:
         return self._compute(list(nodes), torch.from_numpy(paths), torch.from_numpy(real))
 
     def _way(self, node: int) -> np.ndarray:
-        """The nodes from the root to this one."""
+        """The nodes that this one sees: those on the way from the root, itself included, without blanks."""
         if node not in self._ways:
-            before = self._ways[self._tree.parents[node]] if node != EMPTY else np.empty(0, dtype=np.int64)
-            self._ways[node] = np.append(before, node)
+            special, parent = self._model.special, self._tree.parents[node]
+            # A start that is a blank as well is seen by itself alone, because a softmax over nothing is not a number.
+            sees_none = node == EMPTY or (parent == EMPTY and special.start == special.blank)
+            before = np.empty(0, dtype=np.int64) if sees_none else self._ways[parent]
+            is_blank = node != EMPTY and self._tree.last_tokens[node] == special.blank
+            self._ways[node] = before if is_blank else np.append(before, node)
         return self._ways[node]
 
     def _make_room(self) -> None:
@@ -63,16 +67,13 @@ class LanguageModelScorer:
         special = model.special
         tokens = torch.tensor([special.start if node == EMPTY else tree.last_tokens[node] for node in nodes])
         positions = torch.tensor([tree.depths[node] for node in nodes])
-        # A blank is seen by nobody, itself included; a softmax over nothing is not a number, so the root always is.
-        is_blank = torch.tensor([token == special.blank for token in tree.last_tokens])
-        visible = real & ~is_blank[paths]
-        paths, visible = paths.to(self._device), visible.to(self._device)
+        paths, real = paths.to(self._device), real.to(self._device)
 
         def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             rows = self._rows[number]
             rows[nodes] = torch.stack([key, value], dim=1)
             keys, values = rows[paths].unbind(dim=2)  # [N, L, D] each
-            return model.attend(query[:, None], keys, values, visible[:, None, None])[:, 0]
+            return model.attend(query[:, None], keys, values, real[:, None, None])[:, 0]
 
         hidden = model.encoder(model.embed(tokens.to(self._device)), positions.to(self._device), attend)
         return model.decoder(hidden).float().log_softmax(dim=-1)
