@@ -14,10 +14,11 @@ minutes=3              # of each conversation
 seed=1                 # of all that is synthetic; the training files have their own
 num_processes=2        # training processes, one thread each
 asr_dir=               # recogniser to use in the place of the one trained here, such as ../mini/exp/encoder_ctc/final
-spk_dir=               # CAM++ to tell speakers apart with, such as ../speakers/exp/campplus/final; empty: nobody is told apart
+spk_dir=               # CAM++ to tell speakers apart with, such as ../speakers/exp/campplus_small/final; empty: nobody is
 num_speakers=          # in each conversation; empty: found out
-max_end_silence_ms=300 # pause that ends a segment
+max_end_silence_ms=500 # pause that ends a segment
 device=cpu
+changes=               # values of the training files to change, as "training.max_steps=5"
 
 help_message="usage: run.sh [--stage N] [--stop_stage M] [--work_dir DIR] ...
 
@@ -33,8 +34,9 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--work_dir DIR] ...
   --asr_dir DIR            recogniser in the place of the one trained here
   --spk_dir DIR            published CAM++ to tell speakers apart with (default: none)
   --num_speakers N         speakers of each conversation (default: found out)
-  --max_end_silence_ms N   pause that ends a segment (default 300)
-  --device auto|cpu|cuda|musa          (default cpu)"
+  --max_end_silence_ms N   pause that ends a segment (default 500)
+  --device auto|cpu|cuda|musa          (default cpu)
+  --changes 'KEY=VALUE ...'            values of the training files to change, as training.max_steps=5"
 
 recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$recipe/../../tools/parse_options.sh"
@@ -49,15 +51,19 @@ local="$recipe/local"
 speech="$num_sentences $num_joined $seed"
 text="$num_paragraphs $seed"
 conversations="$num_conversations $minutes $seed"
+read -r -a changed <<< "$changes"
 models=(vad punctuation)
 [ -n "$asr_dir" ] || models+=(recogniser)
 
-make_speech() { # SET SENTENCES RECORDINGS SEED
-  python "$local/speak_sentences.py" --output_dir "data/speech_$1" --num_sentences "$2" --surround --seed "$4"
-  python "$local/speak_sentences.py" --output_dir "data/clean_$1" --num_sentences "$((2 * $3))" --seed "$4"
-  mooer-find-speech --data_dir "data/clean_$1" --output_file "data/clean_$1/text.speech"
-  python "$local/join_sentences.py" --sentence_dir "data/clean_$1" --output_dir "data/vad_$1" --num_recordings "$3" --seed "$4"
+make_sentences() { # SET SENTENCES SEED
+  python "$local/speak_sentences.py" --output_dir "data/speech_$1" --num_sentences "$2" --surround --seed "$3"
   mooer-check-data --data_dir "data/speech_$1"
+}
+
+make_joined() { # SET RECORDINGS SEED
+  python "$local/speak_sentences.py" --output_dir "data/clean_$1" --num_sentences "$((2 * $2))" --seed "$3"
+  mooer-find-speech --data_dir "data/clean_$1" --output_file "data/clean_$1/text.speech"
+  python "$local/join_sentences.py" --sentence_dir "data/clean_$1" --output_dir "data/vad_$1" --num_recordings "$2" --seed "$3"
   mooer-check-data --data_dir "data/vad_$1"
 }
 
@@ -67,8 +73,12 @@ fi
 
 if begins 0 "synthetic speech and text"; then
   if ! finished data/.speech "$speech"; then
-    make_speech train "$num_sentences" "$num_joined" "$((2 * seed))"
-    make_speech dev "$((num_sentences / 40 + 1))" "$((num_joined / 8 + 1))" "$((2 * seed + 1))"
+    make_sentences train "$num_sentences" "$((2 * seed))" &
+    sentences=$!
+    make_sentences dev "$((num_sentences / 40 + 1))" "$((2 * seed + 1))"
+    make_joined train "$num_joined" "$((2 * seed))"
+    make_joined dev "$((num_joined / 8 + 1))" "$((2 * seed + 1))"
+    wait "$sentences"
     finish data/.speech "$speech"
   fi
   if ! finished data/.text "$text"; then
@@ -76,7 +86,7 @@ if begins 0 "synthetic speech and text"; then
     finish data/.text "$text"
   fi
   if ! finished data/.conversations "$conversations"; then
-    python "$local/make_conversations.py" --output_dir data/conversations --num_conversations "$num_conversations" \
+    python "$local/speak_conversations.py" --output_dir data/conversations --num_conversations "$num_conversations" \
       --minutes "$minutes" --seed "$seed"
     mooer-check-data --data_dir data/conversations
     finish data/.conversations "$conversations"
@@ -104,9 +114,10 @@ fi
 
 if begins 3 "training: ${models[*]}"; then
   for name in "${models[@]}"; do
-    trained="$speech $text $(cksum < "$recipe/conf/$name.yaml")"
+    trained="$speech $text $(cksum < "$recipe/conf/$name.yaml") $changes"
     if ! finished "exp/$name/.trained" "$trained"; then
-      launch_training "$num_processes" --config "$recipe/conf/$name.yaml" --output_dir "exp/$name" --device "$device" --resume
+      launch_training "$num_processes" --config "$recipe/conf/$name.yaml" --output_dir "exp/$name" --device "$device" --resume \
+        ${changed[@]+"${changed[@]/#/--set=}"}
       finish "exp/$name/.trained" "$trained"
     fi
   done
@@ -118,10 +129,10 @@ if begins 4 "transcribing the conversations, and marks for texts without a mista
   [ -z "$spk_dir" ] || speakers=(--spk_dir "$spk_dir" --formats rttm,srt ${num_speakers:+--num_speakers "$num_speakers"})
   mooer-transcribe --wav_scp data/conversations/wav.scp --model_dir "${asr_dir:-exp/recogniser/final}" \
     --vad_dir exp/vad/final --punc_dir exp/punctuation/final --max_end_silence_ms "$max_end_silence_ms" \
-    "${speakers[@]}" --device "$device" --output_dir exp/transcribed > /dev/null
+    ${speakers[@]+"${speakers[@]}"} --device "$device" --output_dir exp/transcribed > /dev/null
   python "$local/punctuate.py" --punc_dir exp/punctuation/final --text data/punctuation/test.txt --output_file exp/punctuated
 fi
 
 if begins 5 "scoring"; then
-  python "$local/table.py" --data_dir data --exp_dir exp
+  python "$local/conversation_table.py" --data_dir data --exp_dir exp
 fi

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import numpy as np
 import soundfile
-from sounds import background, event
+from other_sounds import background, event
 from spoken import SAMPLE_RATE, level_of, samples_of, with_level, write_recordings
 
 from mooer.cli._command import command

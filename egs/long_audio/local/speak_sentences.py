@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from sentences import LANGUAGES, Sentences
-from sounds import background
+from marked_sentences import LANGUAGES, Sentences
+from other_sounds import background
 from spoken import TRAIN_VOICES, Espeak, Speaker, silence, with_level, write_recordings
 from tqdm import tqdm
 

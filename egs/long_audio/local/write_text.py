@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from sentences import LANGUAGES, Sentence, Sentences
+from marked_sentences import LANGUAGES, Sentence, Sentences
 
 from mooer.cli._command import command
 from mooer.common.files import atomic_write

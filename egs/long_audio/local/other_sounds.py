@@ -1,7 +1,10 @@
 """Sounds that are no speech: noises to speak over, and what is heard between sentences. Shapes: S samples at 16 kHz."""
 
 import numpy as np
+import torch
 from spoken import SAMPLE_RATE, samples_of, with_level
+
+from mooer.audio.surroundings import coloured_noise
 
 _SECONDS = (0.2, 1.5)
 _SEMITONE = 2 ** (1 / 12)
@@ -11,8 +14,7 @@ _CHORDS = ((0, 4, 7), (0, 3, 7))
 
 def background(length: int, generator: np.random.Generator) -> np.ndarray:
     """Noise [length] of root mean square 1: hiss, rumble or hum, each with some of the others."""
-    slope = generator.uniform(0.0, 1.0)
-    noise = _coloured(length, slope, generator)
+    noise = with_level(_coloured(length, generator), 1.0)
     if generator.random() < 0.3:
         hum = sum(np.sin(2 * np.pi * 50 * part * _seconds(length) + part) / part for part in (1, 2, 3, 5))
         noise = noise + with_level(hum.astype(np.float32), generator.uniform(0.2, 1.0))
@@ -30,12 +32,10 @@ def _seconds(length: int) -> np.ndarray:
     return np.arange(length) / SAMPLE_RATE
 
 
-def _coloured(length: int, slope: float, generator: np.random.Generator) -> np.ndarray:
-    """Noise whose amplitude falls with frequency to the power of -slope."""
-    size = 1 << max(1, (length - 1).bit_length())  # which the Fourier transform is quick at
-    spectrum = np.fft.rfft(generator.standard_normal(size, dtype=np.float32))
-    share = np.maximum(np.linspace(0.0, 1.0, len(spectrum)), 0.01)
-    return np.fft.irfft(spectrum * share**-slope, size)[:length].astype(np.float32)
+def _coloured(length: int, generator: np.random.Generator) -> np.ndarray:
+    """Noise between white and brown."""
+    draws = torch.Generator().manual_seed(int(generator.integers(1 << 62)))
+    return coloured_noise(length, generator.uniform(0.0, 1.0), draws).numpy()
 
 
 def _tone(length: int, generator: np.random.Generator) -> np.ndarray:
@@ -62,7 +62,7 @@ def _music(length: int, generator: np.random.Generator) -> np.ndarray:
 
 def _burst(length: int, generator: np.random.Generator) -> np.ndarray:
     """Noise that swells and goes, as of a passing car or of paper."""
-    return _coloured(length, generator.uniform(0.0, 1.0), generator) * np.sin(np.linspace(0.0, np.pi, length)) ** 2
+    return _coloured(length, generator) * np.sin(np.linspace(0.0, np.pi, length)) ** 2
 
 
 def _clicks(length: int, generator: np.random.Generator) -> np.ndarray:

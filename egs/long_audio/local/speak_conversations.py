@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from sentences import LANGUAGES, Sentence, Sentences
-from sounds import background, event
+from marked_sentences import LANGUAGES, Sentence, Sentences
+from other_sounds import background, event
 from spoken import SAMPLE_RATE, TEST_VOICES, Espeak, Speaker, silence, with_level, write_recordings
 
 from mooer.cli._command import command
