@@ -16,7 +16,7 @@ from mooer.common.errors import ConfigError, DataError
 from mooer.common.lengths import SAMPLE_RATE
 from mooer.features.speaker_fbank import speaker_fbank
 from mooer.models.speaker import Campplus, load_speaker_model
-from mooer.pipeline.speaker_clustering import ClusteringConfig, check_speakers, cluster_speakers
+from mooer.pipeline.speaker_clustering import ClusteringConfig, check_speakers, cluster_speakers, with_neighbours
 from mooer.pipeline.speaker_turns import WINDOW_SAMPLES, Turn, Window, speaker_turns, windows_of
 
 # Beside a model's weights: the grouping that suits its embeddings.
@@ -77,7 +77,8 @@ class Diarizer:
         check_speakers(len(windows), num_speakers, self.clustering)
         if not windows:
             return []
-        labels = cluster_speakers(self.embed(pieces), num_speakers, self.clustering)
+        embeddings = with_neighbours(self.embed(pieces), windows, self.clustering.reach)
+        labels = cluster_speakers(embeddings, num_speakers, self.clustering)
         return speaker_turns(windows, labels.tolist())
 
     def embed_segments(self, segments: Sequence[Tensor]) -> list[np.ndarray]:

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mooer.pipeline.speaker_clustering import ClusteringConfig, Floats, Labels, cluster_speakers, in_order_of_appearance
+from mooer.pipeline.speaker_clustering import (
+    ClusteringConfig,
+    Floats,
+    Labels,
+    cluster_speakers,
+    in_order_of_appearance,
+    with_neighbours,
+)
 from mooer.pipeline.speaker_turns import Turn, speaker_turns, windows_of
 from mooer.pipeline.transcription import DecodedSegment
 
@@ -31,7 +38,8 @@ def turns_of(
     if not windows:
         return []
     embeddings = np.concatenate([segment.embeddings for segment in segments if segment.embeddings is not None])
-    labels = cluster_many(embeddings, num_speakers, config or ClusteringConfig())
+    config = config or ClusteringConfig()
+    labels = cluster_many(with_neighbours(embeddings, windows, config.reach), num_speakers, config)
     return speaker_turns(windows, labels.tolist())
 
 

@@ -7,12 +7,15 @@ otherwise UMAP with HDBSCAN (McInnes et al. 2018; Campello et al. 2013), which n
 Shapes: N embeddings, D width, K speakers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mooer.common.errors import ConfigError
+from mooer.pipeline.speaker_turns import Window
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -41,6 +44,9 @@ class ClusteringConfig:
     """Most speakers found where the number is not given."""
     merge_cosine: float = 0.78
     """Speakers with more similar centres are one, where the number is not given."""
+    reach: int = 0
+    """Windows before and after each that its embedding is averaged with, within a stretch of speech. The published 0 suits a
+    model that knows a voice in one window; a smaller one needs to hear more of it."""
     seed: int = 0
     """Of all draws."""
 
@@ -48,6 +54,8 @@ class ClusteringConfig:
         for name in ("min_windows", "spectral_below", "min_kept", "max_speakers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.reach < 0:
+            raise ConfigError(f"reach must not be negative, found {self.reach}")
         for name in ("kept_fraction", "merge_cosine"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must be above 0 and at most 1, found {getattr(self, name)}")
@@ -100,6 +108,21 @@ def cluster_speakers(embeddings: Floats, num_speakers: int | None = None, config
     else:
         labels = _by_density(directions, config)
     return merge_similar(labels, embeddings, config.merge_cosine)
+
+
+def with_neighbours(embeddings: Floats, windows: Sequence[Window], reach: int) -> Floats:
+    """Each embedding [N, D] averaged with those of up to `reach` windows on either side, as far as windows touch."""
+    if not reach:
+        return embeddings
+    # Equal numbers are of one stretch.
+    stretch = np.cumsum([False, *(after.start > before.end for before, after in pairwise(windows))])
+    directions = _normalised(np.asarray(embeddings, dtype=np.float64))
+    total = directions.copy()
+    for offset in range(1, min(reach, len(windows) - 1) + 1):
+        together = stretch[offset:] == stretch[:-offset]
+        total[offset:][together] += directions[:-offset][together]
+        total[:-offset][together] += directions[offset:][together]
+    return total
 
 
 def in_order_of_appearance(labels: Labels) -> Labels:

@@ -14,13 +14,14 @@ from mooer.cli._command import command
 from mooer.common.config import dump_yaml
 from mooer.common.files import atomic_write
 from mooer.pipeline.diarization import CLUSTERING_FILE, DiarizationConfig, Diarizer, cut_windows
-from mooer.pipeline.speaker_clustering import ClusteringConfig, cluster_speakers
+from mooer.pipeline.speaker_clustering import ClusteringConfig, cluster_speakers, with_neighbours
 from mooer.pipeline.speaker_turns import Turn, speaker_turns
 from mooer.score.der import score_diarization
 from mooer.text.rttm import TimedTurn
 
-MERGE_COSINES = tuple(number / 20 for number in range(4, 20))
+MERGE_COSINES = tuple(number / 20 for number in range(8, 20))
 MIN_KEPT = (6, 10, 16)
+REACHES = (0, 1, 2, 3)
 
 
 @command
@@ -37,23 +38,28 @@ def main(model_dir: str, data_dir: Path, device: str) -> None:
     for recording in known_speech(data_dir):
         windows, pieces = cut_windows(recording.waveform, recording.segments)
         references[recording.id], embedded[recording.id] = recording.turns, (windows, diarizer.embed(pieces))
+    smooth = {
+        (name, reach): with_neighbours(embeddings, windows, reach)
+        for (name, (windows, embeddings)), reach in itertools.product(embedded.items(), REACHES)
+    }
 
     def percent(config: ClusteringConfig) -> float:
         found = {
-            name: timed(speaker_turns(windows, cluster_speakers(embeddings, None, config).tolist()))
-            for name, (windows, embeddings) in embedded.items()
+            name: timed(speaker_turns(windows, cluster_speakers(smooth[name, config.reach], None, config).tolist()))
+            for name, (windows, _) in embedded.items()
         }
         return score_diarization(references, found).time.percent
 
     published = ClusteringConfig()
     tried = [
-        ClusteringConfig(merge_cosine=cosine, min_kept=kept) for cosine, kept in itertools.product(MERGE_COSINES, MIN_KEPT)
+        ClusteringConfig(merge_cosine=cosine, min_kept=kept, reach=reach)
+        for reach, kept, cosine in itertools.product(REACHES, MIN_KEPT, MERGE_COSINES)
     ]
-    tried.sort(key=lambda config: (config.min_kept, abs(config.merge_cosine - published.merge_cosine)))
+    tried.sort(key=lambda config: (config.reach, config.min_kept, abs(config.merge_cosine - published.merge_cosine)))
     best = min(tried, key=percent)
     click.echo(
-        f"DER of {data_dir}: published settings {percent(published):.2f} %, merge_cosine {best.merge_cosine} and min_kept "
-        f"{best.min_kept} {percent(best):.2f} %",
+        f"DER of {data_dir}: published settings {percent(published):.2f} %, merge_cosine {best.merge_cosine}, min_kept "
+        f"{best.min_kept} and reach {best.reach} {percent(best):.2f} %",
         err=True,
     )
     with atomic_write(Path(model_dir) / CLUSTERING_FILE) as stream:

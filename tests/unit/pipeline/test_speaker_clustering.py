@@ -13,7 +13,9 @@ from mooer.pipeline.speaker_clustering import (
     in_order_of_appearance,
     k_means,
     merge_similar,
+    with_neighbours,
 )
+from mooer.pipeline.speaker_turns import Window
 
 
 def voices(counts, noise=0.3, seed=0):
@@ -116,3 +118,21 @@ def test_impossible_settings():
     for wrong in ({"min_windows": 0}, {"kept_fraction": 0.0}, {"merge_cosine": 1.5}, {"max_speakers": 0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             ClusteringConfig(**wrong)
+
+
+def test_neighbours_are_those_of_the_same_stretch():
+    starts = (0.0, 0.75, 1.5, 5.0, 5.75)
+    windows = [Window(start, start + 1.5, 0, 24000) for start in starts]
+    embeddings = np.diag([2.0, 1.0, 3.0, 1.0, 1.0])
+    expected = np.array([[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1], [0, 0, 0, 1, 1]], dtype=float)
+    np.testing.assert_array_equal(with_neighbours(embeddings, windows, 1), expected)
+    expected[0, 2] = expected[2, 0] = 1
+    for reach in (2, 9):
+        np.testing.assert_array_equal(with_neighbours(embeddings, windows, reach), expected)
+    assert with_neighbours(embeddings, windows, 0) is embeddings
+    assert with_neighbours(embeddings[:1], windows[:1], 2).shape == (1, 5)
+
+
+def test_a_negative_reach_is_refused():
+    with pytest.raises(ConfigError, match="reach"):
+        ClusteringConfig(reach=-1)
