@@ -1,6 +1,7 @@
 """CAM++ (Wang et al. 2023): one embedding for the voice in a stretch of speech.
 
-Shapes: B batch, T frames (of 10 ms in the head, of 20 ms after it), F mel bins, C channels, D width of the embedding.
+Shapes: B batch, T frames (of 10 ms in the head, of 20 ms after it), F mel bins, C channels, D width of the embedding. Channels
+come last in memory, which a CPU's kernels want: a layer of kernel size 1 is one matrix product then.
 
 An embedding does not depend on its batch: whatever a convolution over time could reach in the padding is zero, as it is beyond
 the end of a recording alone. The context that gates a layer is constant over 100 frames, so it is computed once for them.
@@ -15,12 +16,13 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mooer.common.config import to_dict
 from mooer.common.errors import ConfigError
 from mooer.models.published_folder import PublishedModel, open_published_folder
 from mooer.models.weights import load_state, own_tensors
-from mooer.nn.masks import padding_mask
+from mooer.nn.masks import padding_mask, zero_padding
 
 MODEL_NAME = "CAMPPlus"
 WEIGHTS_FILE = "campplus_cn_common.bin"
@@ -92,20 +94,40 @@ class _Extent:
         return cls(lengths, None if full else padding_mask(lengths, num_frames))
 
     def clear(self, frames: Tensor) -> Tensor:
-        """The frames [B, ..., T] with zeros in the padding."""
-        if self.mask is None:
-            return frames
-        between = (1,) * (frames.dim() - 2)
-        return frames.masked_fill(~self.mask.view(len(self.mask), *between, -1), 0.0)
+        """The frames [B, T, C] with zeros in the padding."""
+        return frames if self.mask is None else zero_padding(frames, self.mask)
+
+    def clear_maps(self, maps: Tensor) -> Tensor:
+        """The maps [B, C, F, T] with zeros in the padding."""
+        return maps if self.mask is None else maps.masked_fill(~self.mask[:, None, None, :], 0.0)
 
     def segment_counts(self, num_segments: int) -> Tensor:
-        """Real frames in each segment, at least 1: [B, 1, segments]."""
+        """Real frames in each segment, at least 1: [B, segments, 1]."""
         starts = torch.arange(num_segments, device=self.lengths.device) * SEGMENT_FRAMES
-        return (self.lengths[:, None, None] - starts).clamp(1, SEGMENT_FRAMES)
+        return (self.lengths[:, None] - starts).clamp(1, SEGMENT_FRAMES)[:, :, None]
 
 
-def _norm_relu(channels: int) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(batchnorm=nn.BatchNorm1d(channels), relu=nn.ReLU(inplace=True)))
+class _NormRelu(nn.Sequential):
+    """Normalisation of the channels of frames [B, T, C], then ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(OrderedDict(batchnorm=nn.BatchNorm1d(channels), relu=nn.ReLU(inplace=True)))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return super().forward(frames.flatten(0, 1)).view_as(frames)
+
+
+class _TimeConvolution(nn.Conv1d):
+    """A convolution over time of frames [B, T, C]."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[B, T, C] -> [B, T / stride, output channels]."""
+        if self.kernel_size == (1,):
+            return F.linear(frames, self.weight[:, :, 0], self.bias)
+        # Of height 1 over maps whose channels lie last, where conv1d would move them first and back.
+        maps, weight = frames[:, None].permute(0, 3, 1, 2), self.weight[:, :, None]  # [B, C, 1, T]
+        rest = ((1, *self.stride), (0, *self.padding), (1, *self.dilation))
+        return F.conv2d(maps, weight, self.bias, *rest)[:, :, 0].transpose(1, 2)
 
 
 class ResidualBlock(nn.Module):
@@ -124,8 +146,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, maps: Tensor, extent: _Extent) -> Tensor:
         """[B, C, F, T] -> [B, C, F / stride, T]."""
-        inner = extent.clear(self.bn1(self.conv1(maps)).relu_())
-        return extent.clear((self.bn2(self.conv2(inner)) + self.shortcut(maps)).relu_())
+        inner = extent.clear_maps(self.bn1(self.conv1(maps)).relu_())
+        return extent.clear_maps((self.bn2(self.conv2(inner)) + self.shortcut(maps)).relu_())
 
 
 class ResidualHead(nn.Module):
@@ -142,12 +164,12 @@ class ResidualHead(nn.Module):
         self.output_size = channels * (feat_dim // HEAD_REDUCTION)
 
     def forward(self, bins: Tensor, extent: _Extent) -> Tensor:
-        """[B, F, T] -> [B, output_size, T]."""
-        maps = extent.clear(self.bn1(self.conv1(bins[:, None])).relu_())  # [B, C, F, T]
+        """[B, F, T] -> [B, T, output_size]."""
+        maps = extent.clear_maps(self.bn1(self.conv1(bins[:, None])).relu_())  # [B, C, F, T]
         for block in (*self.layer1, *self.layer2):
             maps = block(maps, extent)
-        maps = extent.clear(self.bn2(self.conv2(maps)).relu_())
-        return maps.flatten(1, 2)
+        maps = extent.clear_maps(self.bn2(self.conv2(maps)).relu_())
+        return maps.permute(0, 3, 1, 2).flatten(2)
 
 
 class ContextMasking(nn.Module):
@@ -155,24 +177,23 @@ class ContextMasking(nn.Module):
 
     def __init__(self, input_size: int, output_size: int, kernel_size: int, dilation: int) -> None:
         super().__init__()
-        padding = (kernel_size - 1) // 2 * dilation
-        self.linear_local = nn.Conv1d(input_size, output_size, kernel_size, padding=padding, dilation=dilation, bias=False)
-        self.linear1 = nn.Conv1d(input_size, input_size // 2, 1)
-        self.linear2 = nn.Conv1d(input_size // 2, output_size, 1)
+        rest = {"padding": (kernel_size - 1) // 2 * dilation, "dilation": dilation, "bias": False}
+        self.linear_local = _TimeConvolution(input_size, output_size, kernel_size, **rest)
+        self.linear1 = _TimeConvolution(input_size, input_size // 2, 1)
+        self.linear2 = _TimeConvolution(input_size // 2, output_size, 1)
 
     def forward(self, frames: Tensor, extent: _Extent) -> Tensor:
-        """[B, C, T] with zeros in the padding -> [B, output_size, T]."""
-        gates = self.linear2(self.linear1(_context(frames, extent)).relu_()).sigmoid_()  # [B, C, segments]
-        num_frames = frames.shape[-1]
-        return self.linear_local(frames) * gates.repeat_interleave(SEGMENT_FRAMES, dim=2)[:, :, :num_frames]
+        """[B, T, C] with zeros in the padding -> [B, T, output_size]."""
+        gates = self.linear2(self.linear1(_context(frames, extent)).relu_()).sigmoid_()  # [B, segments, C]
+        if gates.shape[1] > 1:
+            gates = gates.repeat_interleave(SEGMENT_FRAMES, dim=1)[:, : frames.shape[1]]
+        return self.linear_local(frames) * gates
 
 
 def _context(frames: Tensor, extent: _Extent) -> Tensor:
-    """The mean over a recording plus that over each of its segments: [B, C, T] -> [B, C, segments]."""
-    num_segments = -(-frames.shape[-1] // SEGMENT_FRAMES)
-    padded = F.pad(frames, (0, num_segments * SEGMENT_FRAMES - frames.shape[-1]))
-    sums = padded.unflatten(2, (num_segments, SEGMENT_FRAMES)).sum(dim=3)
-    return sums.sum(dim=2, keepdim=True) / extent.lengths[:, None, None] + sums / extent.segment_counts(num_segments)
+    """The mean over a recording plus that over each of its segments: [B, T, C] -> [B, segments, C]."""
+    sums = torch.stack([part.sum(dim=1) for part in frames.split(SEGMENT_FRAMES, dim=1)], dim=1)
+    return sums.sum(dim=1, keepdim=True) / extent.lengths[:, None, None] + sums / extent.segment_counts(sums.shape[1])
 
 
 class DenseLayer(nn.Module):
@@ -180,13 +201,13 @@ class DenseLayer(nn.Module):
 
     def __init__(self, input_size: int, inner_size: int, growth_rate: int, kernel_size: int, dilation: int) -> None:
         super().__init__()
-        self.nonlinear1 = _norm_relu(input_size)
-        self.linear1 = nn.Conv1d(input_size, inner_size, 1, bias=False)
-        self.nonlinear2 = _norm_relu(inner_size)
+        self.nonlinear1 = _NormRelu(input_size)
+        self.linear1 = _TimeConvolution(input_size, inner_size, 1, bias=False)
+        self.nonlinear2 = _NormRelu(inner_size)
         self.cam_layer = ContextMasking(inner_size, growth_rate, kernel_size, dilation)
 
     def forward(self, frames: Tensor, extent: _Extent) -> Tensor:
-        """[B, C, T] -> [B, growth_rate, T]."""
+        """[B, T, C] -> [B, T, growth_rate]."""
         inner = self.nonlinear2(self.linear1(self.nonlinear1(frames)))
         return self.cam_layer(extent.clear(inner), extent)
 
@@ -203,9 +224,9 @@ class DenseBlock(nn.Module):
             self.add_module(f"tdnnd{index + 1}", DenseLayer(size, inner_size, config.growth_rate, kernel_size, dilation))
 
     def forward(self, frames: Tensor, extent: _Extent) -> Tensor:
-        """[B, C, T] -> [B, C + layers x growth_rate, T]."""
+        """[B, T, C] -> [B, T, C + layers x growth_rate]."""
         for layer in self.children():
-            frames = torch.cat([frames, layer(frames, extent)], dim=1)
+            frames = torch.cat([frames, layer(frames, extent)], dim=2)
         return frames
 
 
@@ -214,11 +235,11 @@ class Transition(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.nonlinear = _norm_relu(channels)
-        self.linear = nn.Conv1d(channels, channels // 2, 1, bias=False)
+        self.nonlinear = _NormRelu(channels)
+        self.linear = _TimeConvolution(channels, channels // 2, 1, bias=False)
 
     def forward(self, frames: Tensor, extent: _Extent) -> Tensor:
-        """[B, C, T] -> [B, C / 2, T]."""
+        """[B, T, C] -> [B, T, C / 2]."""
         return self.linear(self.nonlinear(frames))
 
 
@@ -240,17 +261,17 @@ class Campplus(nn.Module):
     def __init__(self, config: CampplusConfig) -> None:
         super().__init__()
         self.head = ResidualHead(config.feat_dim, config.head_channels)
-        first = nn.Conv1d(self.head.output_size, config.init_channels, 5, stride=2, padding=2, bias=False)
-        self.xvector = nn.ModuleDict({"tdnn": _Projection(first, _norm_relu(config.init_channels))})
+        first = _TimeConvolution(self.head.output_size, config.init_channels, 5, stride=2, padding=2, bias=False)
+        self.xvector = nn.ModuleDict({"tdnn": _Projection(first, _NormRelu(config.init_channels))})
         channels = config.init_channels
         for index, (num_layers, shape) in enumerate(zip(config.block_layers, BLOCKS, strict=True), start=1):
             self.xvector[f"block{index}"] = DenseBlock(config, channels, (num_layers, *shape))
             channels += num_layers * config.growth_rate
             self.xvector[f"transit{index}"] = Transition(channels)
             channels //= 2
-        self.xvector["out_nonlinear"] = _norm_relu(channels)
+        self.xvector["out_nonlinear"] = _NormRelu(channels)
         norm = nn.BatchNorm1d(config.embedding_size, affine=False)
-        last = nn.Conv1d(2 * channels, config.embedding_size, 1, bias=False)
+        last = _TimeConvolution(2 * channels, config.embedding_size, 1, bias=False)
         self.xvector["dense"] = _Projection(last, nn.Sequential(OrderedDict(batchnorm=norm)))
         self.embedding_size = config.embedding_size
         self.num_mel_bins = config.feat_dim
@@ -267,22 +288,47 @@ class Campplus(nn.Module):
         """
         lengths = frame_lengths.to(frames.device)
         extent = _Extent.of(lengths, frames.shape[1])
-        hidden = self.head(extent.clear(frames.transpose(1, 2)), extent)
+        hidden = self.head(extent.clear(frames).transpose(1, 2), extent)
         hidden = self.xvector["tdnn"](hidden)
-        extent = _Extent.of((lengths + 1) // 2, hidden.shape[2])
+        extent = _Extent.of((lengths + 1) // 2, hidden.shape[1])
         for index in range(1, len(BLOCKS) + 1):
             hidden = self.xvector[f"block{index}"](hidden, extent)
             hidden = self.xvector[f"transit{index}"](hidden, extent)
         statistics = _mean_and_deviation(self.xvector["out_nonlinear"](hidden), extent)
-        return self.xvector["dense"](statistics[:, :, None])[:, :, 0]
+        return self.xvector["dense"](statistics)
 
 
 def _mean_and_deviation(frames: Tensor, extent: _Extent) -> Tensor:
-    """Over the real frames, the deviation by n - 1: [B, C, T] -> [B, 2 C]."""
+    """Over the real frames, the deviation by n - 1: [B, T, C] -> [B, 2 C]."""
     lengths = extent.lengths[:, None]
-    mean = extent.clear(frames).sum(dim=2) / lengths
-    squares = extent.clear((frames - mean[:, :, None]).square())
-    return torch.cat([mean, (squares.sum(dim=2) / (lengths - 1)).sqrt()], dim=1)
+    mean = extent.clear(frames).sum(dim=1) / lengths
+    squares = extent.clear((frames - mean[:, None]).square())
+    return torch.cat([mean, (squares.sum(dim=1) / (lengths - 1)).sqrt()], dim=1)
+
+
+def arrange_for_inference(model: Campplus) -> Campplus:
+    """The model in eval mode, changed in place to embed faster.
+
+    Normalisations that follow a convolution go into its weights, so that the tensors no longer have the published names and
+    values; those that stand before one stay. Weights of two-dimensional convolutions get the order that a CPU's kernels like.
+    """
+    model.eval()
+    pairs = [(model.xvector["tdnn"], "linear", "nonlinear"), (model.xvector["dense"], "linear", "nonlinear")]
+    for module in model.modules():
+        if isinstance(module, ResidualHead | ResidualBlock):
+            pairs += [(module, "conv1", "bn1"), (module, "conv2", "bn2")]
+        if isinstance(module, ResidualBlock) and len(module.shortcut):
+            pairs.append((module.shortcut, "0", "1"))
+        if isinstance(module, DenseLayer):
+            pairs.append((module, "linear1", "nonlinear2"))
+    for owner, convolution, normalisation in pairs:
+        norm = getattr(owner, normalisation)
+        inner = isinstance(norm, nn.Sequential)
+        joined = fuse_conv_bn_eval(getattr(owner, convolution), norm.batchnorm if inner else norm)
+        setattr(owner, convolution, joined)
+        setattr(*((norm, "batchnorm") if inner else (owner, normalisation)), nn.Identity())
+    model.head.to(memory_format=torch.channels_last)
+    return model.requires_grad_(False)
 
 
 def load_speaker_model(folder: str | Path) -> Campplus:
@@ -297,7 +343,7 @@ def load_speaker_model(folder: str | Path) -> Campplus:
     with torch.device("meta"):
         model = Campplus(opened.section("model_conf", CampplusConfig))
     load_state(model, opened.weights(WEIGHTS_FILE), str(opened.path / WEIGHTS_FILE), assign=True)
-    return model.eval().requires_grad_(False)
+    return arrange_for_inference(model)
 
 
 def published_speaker_model(model: Campplus, config: CampplusConfig, record: Mapping[str, Any]) -> PublishedModel:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mooer.common.config import load_yaml
-from mooer.common.device import select_device
+from mooer.common.device import select_device, select_dtype
 from mooer.common.errors import ConfigError, DataError
 from mooer.common.lengths import SAMPLE_RATE
 from mooer.features.speaker_fbank import speaker_fbank
@@ -33,14 +34,17 @@ class DiarizationConfig:
 
     clustering: ClusteringConfig | None = None
     """How windows are grouped; None: as the model's folder says (clustering.yaml), or else as published."""
-    batch_size: int = 8
+    batch_size: int = 16
     """Windows embedded together; it changes nothing in the result."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the network."""
     device: str = "auto"
     """auto, cpu, cuda or musa."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, found {self.batch_size}")
+        select_dtype(self.dtype)
 
 
 class Diarizer:
@@ -50,7 +54,8 @@ class Diarizer:
         self.config = config or DiarizationConfig()
         self.clustering = self.config.clustering or ClusteringConfig()
         self.device = select_device(self.config.device)
-        self._model = model.to(self.device)
+        self._dtype = select_dtype(self.config.dtype)
+        self._model = model.to(self.device, self._dtype)
 
     @classmethod
     def from_folder(cls, folder: str | Path, config: DiarizationConfig | None = None) -> "Diarizer":
@@ -103,7 +108,9 @@ class Diarizer:
             frames = speaker_fbank(waveforms[start : start + self.config.batch_size], self._model.num_mel_bins)
             lengths = torch.tensor([len(rows) for rows in frames])
             batch = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
-            embeddings[start : start + len(frames)] = self._model(batch.to(self.device), lengths).cpu().numpy()
+            embeddings[start : start + len(frames)] = (
+                self._model(batch.to(self.device, self._dtype), lengths).float().cpu().numpy()
+            )
         return embeddings
 
 

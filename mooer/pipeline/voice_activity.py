@@ -14,7 +14,7 @@ from mooer.models.vad import FsmnVad
 from mooer.pipeline.speech_segments import SpeechOptions, SpeechSegment, SpeechSegmenter
 
 # Samples that are computed at once, whatever comes in one piece: intermediate results stay near the processor.
-BLOCK_SAMPLES = 512 * SHIFT_SAMPLES
+BLOCK_SAMPLES = 1024 * SHIFT_SAMPLES
 
 
 class VoiceActivityDetector:

@@ -29,7 +29,7 @@ from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.features.speaker_fbank import speaker_fbank
 from mooer.models.paraformer import Paraformer
 from mooer.models.paraformer_dir import ParaformerConfig, build_paraformer
-from mooer.models.speaker import Campplus, CampplusConfig
+from mooer.models.speaker import Campplus, CampplusConfig, arrange_for_inference
 from mooer.models.vad import FsmnConfig, FsmnVad
 from mooer.pipeline.voice_activity import VoiceActivityDetector
 
@@ -93,9 +93,9 @@ def make_pair(name: str, num_blocks: int = 50) -> tuple[Paraformer, nn.Module]:
     return model, other
 
 
-def report(name: str, functions: dict[str, Callable[[], object]], rounds: int) -> None:
+def report(name: str, functions: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> None:
     """Run the ways to do one thing in turn; the first one is funasr's."""
-    found = medians(functions, rounds)
+    found = medians(functions, rounds, warm_up)
     base = next(iter(found.values()))
     for way, seconds in found.items():
         print(f"{name:28s} {way:16s} {1e3 * seconds:9.1f} ms, funasr's time / this time = {base / seconds:5.2f}", flush=True)
@@ -123,13 +123,14 @@ def recognition(rounds: int) -> None:
     tokens = [str(index) for index in range(VOCABULARY)]
     decoders = {name: ParaformerDecoder(item, tokens, frontend.config) for name, item in models.items()}
     for name, lengths in (("one utterance of 10 s", [10.0]), ("16 utterances of 2 to 15 s", BATCH_SECONDS)):
-        waveforms = [make_audio(seconds) for seconds in lengths]
+        waveforms, found = [make_audio(seconds) for seconds in lengths], {}
         ways = {"funasr": partial(funasr_ids, waveforms)}
         ways |= {f"mooer {key}": partial(our_ids, decoder, waveforms) for key, decoder in decoders.items()}
-        report(name, ways, rounds)
+        keeping = {way: lambda way=way, run=run, found=found: found.update({way: run()}) for way, run in ways.items()}
+        report(name, keeping, rounds, warm_up=1)
         alone = [ids for waveform in waveforms for ids in funasr_ids([waveform])]
-        for way, run in ways.items():
-            print(f"{name:28s} {way:16s} {equal_share(alone, run()):8.2%} of the tokens are funasr's for each utterance alone")
+        for way, ids in found.items():
+            print(f"{name:28s} {way:16s} {equal_share(alone, ids):8.2%} of the tokens are funasr's for each utterance alone")
     report_change(models, frontend(make_audio(10.0)))
 
 
@@ -201,24 +202,26 @@ def voices(rounds: int) -> None:
     """Windows of 1.5 s to embeddings."""
     from funasr.models.campplus.model import CAMPPlus
 
-    model = Campplus(CampplusConfig()).eval().requires_grad_(False)
     other = CAMPPlus().eval().requires_grad_(False)
-    other.load_state_dict(model.state_dict())
+    model = Campplus(CampplusConfig())
+    model.load_state_dict(other.state_dict())
+    models = {"float32": arrange_for_inference(model)}
+    models["bfloat16"] = copy.deepcopy(model).bfloat16()
     for count in (1, 16):
         frames = torch.stack(speaker_fbank([make_audio(1.5) for _ in range(count)]))
-        lengths = torch.full((count,), frames.shape[1])
+        ways = {"funasr": partial(torch.no_grad()(other), frames)}
+        ways |= {f"mooer {key}": partial(our_embeddings, item, frames) for key, item in models.items()}
+        report(f"voices, {count} of 1.5 s", ways, rounds)
+        found = {way: run().float() for way, run in ways.items()}
+        for way, embeddings in found.items():
+            cosine = torch.cosine_similarity(embeddings, found["funasr"]).min()
+            print(f"voices, {count:2d} of 1.5 s          {way:16s} least cosine with funasr's embedding {cosine:.6f}")
 
-        def funasr_embeddings(frames: Tensor = frames) -> Tensor:
-            with torch.no_grad():
-                return other(frames)
 
-        def our_embeddings(frames: Tensor = frames, lengths: Tensor = lengths) -> Tensor:
-            with torch.inference_mode():
-                return model(frames, lengths)
-
-        name = f"voices, {count} of 1.5 s"
-        report(name, {"funasr": funasr_embeddings, "mooer": our_embeddings}, rounds)
-        print(f"{name:28s} greatest difference: {(funasr_embeddings() - our_embeddings()).abs().max():.1e}")
+@torch.inference_mode()
+def our_embeddings(model: Campplus, frames: Tensor) -> Tensor:
+    lengths = torch.full((len(frames),), frames.shape[1])
+    return model(frames.to(next(model.parameters()).dtype), lengths)
 
 
 PARTS = {"recognition": recognition, "times": times, "activity": activity, "voices": voices}

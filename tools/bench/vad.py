@@ -82,14 +82,14 @@ def theirs(detector: VoiceActivityDetector, audio: torch.Tensor) -> dict[str, Ca
     return {"funasr, whole recording": whole}
 
 
-def medians(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median processor seconds of each function over rounds in which each runs once."""
+def medians(functions: dict[str, Callable[[], object]], rounds: int, warm_up: int = 2) -> dict[str, float]:
+    """Median processor seconds of each function over rounds in which each runs once, after some that do not count."""
     times = {name: [] for name in functions}
-    for number in range(rounds + 2):
+    for number in range(rounds + warm_up):
         for name, function in functions.items():
             start = time.thread_time()
             function()
-            if number >= 2:
+            if number >= warm_up:
                 times[name].append(time.thread_time() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 

@@ -1,3 +1,4 @@
+import copy
 import sys
 
 import numpy as np
@@ -42,6 +43,15 @@ def test_a_batch_gives_what_each_gives_alone(diarizer):
     np.testing.assert_allclose(together, alone, atol=2e-6)
 
 
+def test_half_precision(diarizer, model):
+    waveforms = [noise(length, seed) for seed, length in enumerate((24000, 8000, 30000))]
+    half = Diarizer(copy.deepcopy(model), DiarizationConfig(dtype="bfloat16")).embed(waveforms)
+    exact = diarizer.embed(waveforms)
+    cosines = (half * exact).sum(axis=1) / np.linalg.norm(half, axis=1) / np.linalg.norm(exact, axis=1)
+    assert 0.999 < cosines.min() < cosines.max() < 1.0
+    assert half.dtype == np.float32
+
+
 def test_two_voices(diarizer):
     waveform = torch.cat([voice(4, 90), torch.zeros(16000), voice(3, 310), voice(4, 90)])
     turns = diarizer(waveform, [(0, 4000), (5000, 12000)], 2)
@@ -68,6 +78,8 @@ def test_segments_that_are_refused(diarizer, segments):
 def test_settings_and_samples_that_are_refused(diarizer, model):
     with pytest.raises(ConfigError, match="batch_size"):
         DiarizationConfig(batch_size=0)
+    with pytest.raises(ConfigError, match="dtype 'int4' is unknown"):
+        DiarizationConfig(dtype="int4")
     with pytest.raises(ConfigError, match="number of speakers must be at least 1"):
         diarizer(noise(16000), [(0, 500)], 0)
     with pytest.raises(AudioError, match="not finite"):
