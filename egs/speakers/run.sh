@@ -50,7 +50,7 @@ if begins 0 "data directories and conversations"; then
     python "$recipe/local/prepare_speakers.py" --recordings "$data_dir" --num_dev_speakers "$num_dev_speakers" --output_dir data
     for name in train dev test; do mooer-check-data --data_dir "data/$name" --num_workers "$num_workers"; done
     for name in dev test; do
-      python "$recipe/local/make_conversations.py" --data_dir "data/$name" --conf "$recipe/conf/conversations.yaml" --seed "$seed" \
+      python "$recipe/local/write_conversations.py" --data_dir "data/$name" --conf "$recipe/conf/conversations.yaml" --seed "$seed" \
         --output_dir "data/${name}_conversations"
     done
     finish data/.prepared "$prepared"

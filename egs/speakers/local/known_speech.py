@@ -31,7 +31,7 @@ class KnownSpeech:
 
 
 def known_speech(data_dir: Path) -> Iterator[KnownSpeech]:
-    """The conversations of a folder that `make_conversations.py` wrote. Raises PathError, DataError or AudioError."""
+    """The conversations of a folder that `write_conversations.py` wrote. Raises PathError, DataError or AudioError."""
     turns, numbers = read_rttm(data_dir / "rttm"), read_table(data_dir / "num_speakers")
     for utterance in read_data_dir(data_dir, ()).utterances:
         if utterance.id not in turns or utterance.id not in numbers:
