@@ -6,12 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mooer.common.marks import MARKS, UNKNOWN
 from mooer.models.punctuation import (
     LoadedPunctuation,
     PunctuationConfig,
     build_punctuation,
     load_punctuation,
 )
+from mooer.models.punctuation_training import PunctuationModelConfig, PunctuationTraining, build_punctuation_training
 from mooer.models.sanm_encoder import SanmEncoderConfig
 from mooer.models.weights import load_state
 from mooer.pipeline.punctuation import Punctuator, PunctuatorConfig
@@ -56,6 +58,30 @@ def test_logits(tiny, tensors):
     logits = tiny("base").model(tensors["ids"], tensors["lengths"])
     for row, length in enumerate(tensors["lengths"].tolist()):
         torch.testing.assert_close(logits[row, :length], tensors["logits"][row, :length], atol=1e-4, rtol=0)
+
+
+def test_the_loss_is_that_of_the_references_logits(tiny, tensors):
+    ids, lengths, logits = tensors["ids"], tensors["lengths"], tensors["logits"].double()
+    marks = torch.randint(1, len(MARKS), ids.shape, generator=torch.Generator().manual_seed(0))
+    marks[torch.arange(ids.shape[1]) >= lengths[:, None]] = UNKNOWN
+    output = PunctuationTraining(tiny("base").model)(ids, lengths, marks)
+    is_known = marks != UNKNOWN
+    wanted = -logits.log_softmax(dim=-1).gather(2, marks[..., None])[..., 0][is_known].sum()
+    assert output.loss_sum.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert output.num_tokens == lengths.sum()
+    guesses = logits[:, :, 1:].argmax(dim=-1) + 1
+    assert output.num_correct == ((guesses == marks) & is_known).sum()
+
+
+def test_training_starts_from_a_published_directory(golden_paraformer):
+    folder = golden_paraformer / "e2e" / "punc"
+    loaded = load_punctuation(folder)
+    model = build_punctuation_training(PunctuationModelConfig(path=str(folder)), len(loaded.tokens))
+    state = loaded.model.state_dict()
+    assert {name: tensor.shape for name, tensor in model.state_dict().items()} == {
+        name: item.shape for name, item in state.items()
+    }
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("variant", ["base", "comma_only", "never", "always_period", "dun_or_comma", "question"])
