@@ -9,6 +9,7 @@ from mooer.audio.io import load_audio
 from mooer.common.errors import AudioError, DataError, PathError
 from mooer.common.files import require_dir
 from mooer.common.lengths import SAMPLE_RATE, WINDOW_SAMPLES
+from mooer.common.speech_times import SPEECH_LABEL, parse_speech_times
 from mooer.data.archives import read_matrix
 from mooer.data.directory import (
     AUDIO_TABLE,
@@ -22,6 +23,7 @@ from mooer.data.lists import Fault, Row, scan_table
 from mooer.data.parallel import map_in_order
 from mooer.data.utterance import parse_audio, resolve_path
 
+SPEECH_TABLE = f"text.{SPEECH_LABEL}"
 # Ends of segments are rounded to hundredths of a second by the tools that make them.
 END_TOLERANCE = 0.01
 
@@ -66,6 +68,8 @@ def check_data_dir(directory: str | Path, num_workers: int = 1) -> CheckReport:
     durations = _check_sources(tables, faults, num_workers)
     if SEGMENT_TABLE in tables and AUDIO_TABLE in tables:
         faults += _segment_faults(tables[SEGMENT_TABLE], tables[AUDIO_TABLE], durations)
+    if SPEECH_TABLE in tables:
+        faults += _speech_faults(tables[SPEECH_TABLE], durations)
     utterances = tables.get(SEGMENT_TABLE, sources)
     faults += _matching_faults(tables, utterances)
     order = {str(table.path): number for number, table in enumerate(tables.values())}
@@ -166,6 +170,19 @@ def _segment_faults(segments: _Table, recordings: _Table, durations: Mapping[str
     for row in recordings.rows:
         if row.id not in used:
             yield recordings.fault(row, f"recording {row.id!r} has no segment in {segments.path.name}")
+
+
+def _speech_faults(speech: _Table, durations: Mapping[str, float]) -> Iterator[Fault]:
+    """Labels of speech that break their format or reach beyond the end of a recording."""
+    for row in speech.rows:
+        try:
+            stretches = parse_speech_times(row.value) if row.value else []
+        except DataError as error:
+            yield speech.fault(row, f"id {row.id!r}: {error}")
+            continue
+        end, duration = (stretches[-1][1] / 1000 if stretches else 0.0), durations.get(row.id, float("inf"))
+        if end > duration + END_TOLERANCE:
+            yield speech.fault(row, f"id {row.id!r} has speech until {end} s, the recording ends at {duration:.3f} s")
 
 
 def _matching_faults(tables: Mapping[str, _Table], utterances: _Table) -> Iterator[Fault]:

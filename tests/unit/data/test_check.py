@@ -45,6 +45,9 @@ def test_no_such_directory(tmp_path):
     ("file", "content", "wanted"),
     [
         ("text", "utt00 a\nutt01\nutt02 c\n", "text:2: id 'utt01' has an empty text"),
+        ("text.speech", "utt00 0.1-0.2 0-0.3\nutt01 -\nutt02 -\n", "text.speech:1: id 'utt00': a stretch of speech"),
+        ("text.speech", "utt00 -\nutt01 0.1\nutt02 -\n", "text.speech:2: id 'utt01': '0.1' is no stretch of speech"),
+        ("text.speech", "utt00 -\nutt01 -\nutt02 0-0.6\n", "text.speech:3: id 'utt02' has speech until 0.6 s, the recording"),
         ("text", "utt00 a\nutt00 a\nutt01 b\nutt02 c\n", "text:2: id 'utt00' is a duplicate of line 1"),
         ("text", "utt00 a\nutt02 c\nutt01 b\n", "text:3: id 'utt01' is not in order after 'utt02'"),
         ("text", "utt00 a\nutt02 c\n", "wav.scp:2: id 'utt01' is not in text"),
