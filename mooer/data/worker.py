@@ -1,10 +1,13 @@
 """What runs in a loading process: entries of an epoch in, a batch out."""
 
+import dataclasses
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,6 +20,9 @@ from mooer.data.tasks import Item, Samples, draw_task
 from mooer.data.utterance import Problem, Utterance
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend
+
+# A tensor of up to so many bytes is sent through a pipe.
+_COPIED_BYTES = 1 << 16
 
 
 def begin_worker(_number: int) -> None:
@@ -34,6 +40,22 @@ class LoadedBatch:
 
     batch: Any
     problems: list[Problem]
+
+    def __reduce__(self) -> tuple[Callable[..., "LoadedBatch"], tuple[Any, ...]]:
+        """How it goes to another process: a tensor through memory that both share, which a small one is copied faster than."""
+        if self.batch is None:
+            return LoadedBatch, (None, self.problems)
+        values = {item.name: _packed(getattr(self.batch, item.name)) for item in dataclasses.fields(self.batch)}
+        return _unpacked, (type(self.batch), values, self.problems)
+
+
+def _packed(value: Any) -> Any:
+    return value.numpy() if isinstance(value, Tensor) and value.nbytes <= _COPIED_BYTES else value
+
+
+def _unpacked(kind: type, values: dict[str, Any], problems: list[Problem]) -> LoadedBatch:
+    tensors = {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in values.items()}
+    return LoadedBatch(kind(**tensors), problems)
 
 
 class BatchDataset(Dataset):
