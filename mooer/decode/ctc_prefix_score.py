@@ -10,6 +10,7 @@ from torch import Tensor
 
 NOTHING = -1e10
 """The log probability of what cannot be; a number, so that differences of two stay numbers."""
+NO_TOKEN = -1
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class PrefixState:
     scores: Tensor
     """[A, K] log probability of all answers that begin so."""
     last: Tensor
-    """[A, K] last token; -1 for none."""
+    """[A, K] last token; NO_TOKEN for none."""
 
     def of(self, kept: Tensor) -> "PrefixState":
         """The state of some of the utterances."""
@@ -49,10 +50,10 @@ class CtcPrefixScorer:
         blanks = self._log_probs[:, :, self._blank_id].cumsum(dim=1)  # [A, T]
         forward = torch.stack([torch.full_like(blanks, NOTHING), blanks], dim=-1)[:, :, None].repeat(1, 1, num_beams, 1)
         scores = blanks.new_zeros(len(blanks), num_beams)
-        return PrefixState(forward, scores, torch.full_like(scores, -1, dtype=torch.long))
+        return PrefixState(forward, scores, torch.full_like(scores, NO_TOKEN, dtype=torch.long))
 
-    def extend(self, state: PrefixState, tokens: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """What each of tokens [A, K, P] after a beginning of `length` tokens makes of it.
+    def extend(self, state: PrefixState, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """What each of tokens [A, K, P] makes of the beginnings. The end of the sentence leaves them as they are.
 
         Returns:
             Log probability of all answers that begin so [A, K, P], and the new forward probabilities [A, T, K, P, 2].
@@ -66,11 +67,9 @@ class CtcPrefixScorer:
         repeats = (tokens == state.last[:, :, None])[:, None]
         begun = torch.where(repeats, state.forward[..., 1, None], before[..., None])  # [A, T, K, P]
         forward = torch.full((*spoken.shape, 2), NOTHING, dtype=spoken.dtype, device=spoken.device)
-        if length == 0:
-            forward[:, 0, ..., 0] = spoken[:, 0]
-        first = max(length, 1)
-        scores = forward[:, min(first, num_frames) - 1, ..., 0]
-        for frame in range(first, num_frames):
+        is_first = (state.last == NO_TOKEN)[:, :, None]
+        scores = forward[:, 0, ..., 0] = torch.where(is_first, spoken[:, 0], forward[:, 0, ..., 0])
+        for frame in range(1, num_frames):
             entered = begun[:, frame - 1] + spoken[:, frame]
             stayed, rested = forward[:, frame - 1].unbind(dim=-1)
             forward[:, frame, ..., 0] = torch.logaddexp(stayed + spoken[:, frame], entered)
@@ -78,13 +77,26 @@ class CtcPrefixScorer:
             inside = (frame < self._lengths)[:, None, None]
             scores = torch.where(inside, torch.logaddexp(scores, entered), scores)
         ends = before[torch.arange(len(before), device=before.device), self._lengths - 1]  # [A, K]
-        scores = torch.where(tokens == self._end_id, ends[..., None], scores)
+        is_end = tokens == self._end_id
+        scores = torch.where(is_end, ends[..., None], scores)
+        forward = torch.where(is_end[:, None, ..., None], state.forward[:, :, :, None], forward)
         return scores.masked_fill(tokens == self._blank_id, NOTHING), forward
 
+    def select(self, state: PrefixState, tokens: Tensor, extended: tuple[Tensor, Tensor], chosen: Tensor) -> PrefixState:
+        """The state of the chosen continuations.
 
-def select(scores: Tensor, forward: Tensor, tokens: Tensor, chosen: Tensor) -> PrefixState:
-    """The state of the chosen continuations: positions [A, K'] in K x P of what `CtcPrefixScorer.extend` took and gave."""
-    places = chosen[:, None, :, None].expand(-1, forward.shape[1], -1, 2)
-    return PrefixState(
-        forward.flatten(2, 3).gather(2, places), scores.flatten(1).gather(1, chosen), tokens.flatten(1).gather(1, chosen)
-    )
+        Args:
+            state: before them.
+            tokens: [A, K, P], what `extend` took.
+            extended: what it gave.
+            chosen: [A, K'] positions in K * P.
+        """
+        scores, forward = extended
+        places = chosen[:, None, :, None].expand(-1, forward.shape[1], -1, 2)
+        last = tokens.flatten(1).gather(1, chosen)
+        before = state.last.gather(1, chosen // tokens.shape[2])
+        return PrefixState(
+            forward.flatten(2, 3).gather(2, places),
+            scores.flatten(1).gather(1, chosen),
+            torch.where(last == self._end_id, before, last),
+        )

@@ -7,6 +7,7 @@ import torch
 from mooer.common.device import select_dtype
 from mooer.common.errors import ConfigError
 from mooer.decode.fusion import Fusion, FusionConfig
+from mooer.decode.number_format import CPU_FORMATS
 from mooer.decode.packed_linear import pack_linears
 from mooer.models.language_model_dir import LoadedLanguageModel, load_language_model
 from mooer.models.model_dir import LoadedModel
@@ -69,7 +70,9 @@ def _is_wanted(config: "DecodeConfig", family: str) -> bool:
 
 def _open_language_model(config: "DecodeConfig", loaded: LoadedModel, device: torch.device) -> LoadedLanguageModel:
     """The language model that is asked for, on the device, which has the tokens of the model."""
-    lm = load_language_model(config.lm_dir, select_dtype(config.dtype))
+    # The formats for CPUs are of encoders and decoders that run once.
+    dtype = torch.float32 if config.dtype in CPU_FORMATS else select_dtype(config.dtype)
+    lm = load_language_model(config.lm_dir, dtype)
     known, wanted = load_vocabulary(lm.tokenizer_dir).tokens, load_vocabulary(loaded.tokenizer_dir).tokens
     if known != wanted:
         place = next((place for place, pair in enumerate(zip(known, wanted, strict=False)) if pair[0] != pair[1]), None)

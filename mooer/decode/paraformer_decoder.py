@@ -90,7 +90,7 @@ class ParaformerDecoder:
         log_probs, ctc = output.logits.float().log_softmax(dim=-1), None
         if config.ctc_weight:
             ctc = CtcPrefixScorer(self._model.ctc(output.encoded), output.lengths, BLANK, END)
-        found = ParaformerSearch(log_probs, output.counts, END, config, tree, self._fusion.scorer(tree), ctc).run()
+        found = ParaformerSearch(END, config, tree, self._fusion.scorer(tree), ctc).run(log_probs, output.counts)
         answers = []
         for row, best in enumerate(found):
             if not best or not math.isfinite(best[0].score):
@@ -99,12 +99,15 @@ class ParaformerDecoder:
             ids = list(best[0].tokens)
             scores = log_probs[row].gather(1, torch.tensor(ids, device=log_probs.device)[:, None]) if ids else []
             answer = self._answer(ids, [float(score) for score in scores], weights[row])
-            alternatives = self._fusion.alternatives(best, self._alternative)
+            # Answers that differ only in where no word is are one.
+            different = {_words_of(item.tokens): item for item in reversed(best)}
+            ranked = sorted(different.values(), key=lambda item: -item.score)
+            alternatives = self._fusion.alternatives(ranked, self._alternative)
             answers.append(dataclasses.replace(answer, score=best[0].score, alternatives=alternatives))
         return answers
 
     def _alternative(self, ids: tuple[int, ...], score: float) -> Alternative:
-        tokens = tuple(token for token in ids if token >= len(FIRST_TOKENS))
+        tokens = _words_of(ids)
         return Alternative(self._joined(join_pieces([self._tokens[token] for token in tokens])), tokens, score)
 
     def _joined(self, words: list[PieceWord]) -> str:
@@ -135,6 +138,11 @@ class ParaformerDecoder:
 
 
 _NOT_FINITE = Refusal("not_finite", "the model's output is not finite for this recording")
+
+
+def _words_of(ids: Sequence[int]) -> tuple[int, ...]:
+    """The ids that are no special tokens."""
+    return tuple(token for token in ids if token >= len(FIRST_TOKENS))
 
 
 def _best_tokens(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:

@@ -51,7 +51,7 @@ def search(stored, model, case, utterances):
     lengths = torch.tensor([len(frames) for frames in heard])
     ctc = CtcPrefixScorer(pad_sequence(heard, batch_first=True), lengths, 0, 2) if case["ctc_weight"] else None
     counts = torch.tensor([len(rows) for rows in places])
-    return ParaformerSearch(pad_sequence(places, batch_first=True), counts, 2, config, tree, lm, ctc).run()
+    return ParaformerSearch(2, config, tree, lm, ctc, ends_early=True).run(pad_sequence(places, batch_first=True), counts)
 
 
 def test_beam_search(stored, model):

@@ -110,16 +110,16 @@ def test_prefix_scores_are_sums_over_all_that_begins_so(length):
     state = scorer.start(1)
     for place, token in enumerate((3, 3, 1)):
         tokens = torch.tensor([[[1, 2, 3]]])
-        scores, forward = scorer.extend(state, tokens, place)
+        extended = scorer.extend(state, tokens)
+        scores = extended[0]
         for candidate in (1, 3):
             beginning = (*(3, 3, 1)[:place], candidate)
             total = [score for answer, score in exact.items() if answer[: place + 1] == beginning]
             assert float(scores[0, 0, candidate - 1]) == pytest.approx(float(torch.tensor(total).logsumexp(0)), abs=1e-4)
         assert float(scores[0, 0, END - 1]) == pytest.approx(exact[(3, 3, 1)[:place]], abs=1e-4)
-        state = select_one(scores, forward, tokens, token)
-
-
-def select_one(scores, forward, tokens, token):
-    from mooer.decode.ctc_prefix_score import select
-
-    return select(scores, forward, tokens, torch.tensor([[token - 1]]))
+        # An end in between changes nothing but the score.
+        state = scorer.select(state, tokens, extended, torch.tensor([[END - 1]]))
+        assert float(state.scores) == pytest.approx(exact[(3, 3, 1)[:place]], abs=1e-4)
+        extended = scorer.extend(state, tokens)
+        torch.testing.assert_close(extended[0], scores)
+        state = scorer.select(state, tokens, extended, torch.tensor([[token - 1]]))

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from mooer.cli.decode import main
 from mooer.common.errors import ConfigError
+from mooer.decode.int8_linear import has_int8
 from mooer.decode.recognizer import DecodeConfig, Recognizer
 from mooer.models.builders import ModelConfig, build_model
 from mooer.models.model_dir import ModelAssets, export_model_dir
@@ -121,6 +122,16 @@ def test_times_stay(recognizer):
             times = [time for word in answer.words for time in (word.start, word.end)]
             assert times == sorted(times)
             assert " ".join(word.text for word in answer.words).split() == answer.text.split() or family == "ctc"
+
+
+@pytest.mark.skipif(not has_int8(), reason="this torch has no kernels for 8 bits")
+@pytest.mark.parametrize("family", ["paraformer", "ctc"])
+def test_beside_a_model_of_eight_bits(recognizer, family):
+    """The language model stays as it is."""
+    used = recognizer(family, dtype="int8")
+    assert used.fusion.lm.decoder.weight.dtype == torch.float32
+    (result,) = used.recognize(waveforms()[:1])
+    assert result.answer.score < 0.0
 
 
 def test_what_is_recorded(recognizer, lm_dirs):
