@@ -6,9 +6,9 @@ the best 1.5 beams of tokens by the others) and a bonus, each by its weight.
 
 An end token means that there is no word at its place, as it does without a search: the language model is asked how probable an
 end is there, and goes on from before it. The reference lets an answer end with it, at any place (`ends_early`; step by step the
-search is then the reference's). As each further token costs something, the language model's part above all, that favours empty
-answers where there is much to say: label smoothing leaves every end token some 1e-5, and 20 tokens at a perplexity of 50 and a weight
-of 0.15 have less.
+search is then the reference's). Each further token costs something, by the language model above all, so that favours empty
+answers where there is much to say: after training with smoothed labels an end token has some 1e-5 everywhere, and 20 tokens at
+a perplexity of 50 and a weight of 0.15 have less.
 
 Shapes: A utterances under way, K beams, L places, V vocabulary, P tokens that CTC is asked for.
 """
