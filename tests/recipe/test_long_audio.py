@@ -26,13 +26,13 @@ def test_wrong_options_stop_the_recipe(tmp_path, options):
 def test_a_miniature_from_nothing_to_its_table(tmp_path):
     """Far too little to learn more than a bit: every stage does its part, and a second call does nothing again."""
     pytest.importorskip("espeakng_loader")
-    small = ["--num_sentences", 60, "--num_joined", 40, "--num_paragraphs", 200, "--num_conversations", 1, "--minutes", 1]
+    small = ["--num_sentences", 40, "--num_joined", 40, "--num_paragraphs", 200, "--num_conversations", 1, "--minutes", 1]
     options = [*small, "--num_processes", 1, "--changes", "training.max_steps=60 training.schedule.warmup_steps=10"]
     done = run("--work_dir", tmp_path, *options)
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((tmp_path / "exp" / "transcribed" / "results.json").read_text())["results"]
     assert results["en"]["missed"] < 30 and results["zh"]["missed"] < 30
-    assert results["text.en"]["marks"] > 40
+    assert results["text.en"]["marks"] > 15
     assert results["en"]["error_rate"] > 0
     again = run("--work_dir", tmp_path, *options, "--stop_stage", 3)
     assert again.returncode == 0 and again.stderr.count("done already") == 8
