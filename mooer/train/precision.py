@@ -18,9 +18,13 @@ def computing_in(dtype: torch.dtype, device_type: str) -> Iterator[None]:
     if dtype == torch.float32:
         yield
         return
-    attention = _Float32Attention() if device_type == "cpu" else contextlib.nullcontext()
-    with torch.autocast(device_type, dtype), attention:
+    with torch.autocast(device_type, dtype), attention_kept(dtype, device_type):
         yield
+
+
+def attention_kept(dtype: torch.dtype, device_type: str) -> contextlib.AbstractContextManager[object]:
+    """Attention as it is in `computing_in`, for checkpointed blocks, which are computed again in the backward pass."""
+    return _Float32Attention() if dtype != torch.float32 and device_type == "cpu" else contextlib.nullcontext()
 
 
 class _Float32Attention(TorchFunctionMode):

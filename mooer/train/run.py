@@ -33,6 +33,7 @@ from mooer.train.families.choice import family_of
 from mooer.train.loop import ErrorRate, Run, train
 from mooer.train.monitor import Monitor
 from mooer.train.optim import build_optimizer
+from mooer.train.precision import attention_kept
 from mooer.train.step import Stepper
 
 CONFIG_FILE = "config.yaml"
@@ -123,7 +124,8 @@ def _prepare(
     dev_loader = None if config.data.dev_list is None else family.loader("dev", *place)
     model = family.build_model()
     if training.gradient_checkpointing:
-        log.info("%d blocks forget their activations", checkpoint_blocks(model))
+        recomputing = functools.partial(attention_kept, getattr(torch, training.dtype), device.type)
+        log.info("%d blocks forget their activations", checkpoint_blocks(model, recomputing))
     if training.encoder_cache is not None:
         model.encoder_cache = EncoderCache(training.encoder_cache, model.encoder)
     optimizer = build_optimizer(model, training.optimizer)

@@ -1,10 +1,14 @@
 """Which operations compute in two bytes a value."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from mooer.train.precision import computing_in
+from mooer.models.checkpointing import checkpoint_blocks
+from mooer.train.precision import attention_kept, computing_in
 
 HEADS = (2, 3, 11, 8)
 
@@ -30,3 +34,41 @@ def test_matrix_products_are_computed_in_two_bytes():
         assert F.linear(torch.ones(2, 7), weight).dtype == torch.bfloat16
     with computing_in(torch.float32, "cpu"):
         assert F.linear(torch.ones(2, 7), weight).dtype == torch.float32
+
+
+class Block(nn.Module):
+    """Attention of frames [B, T, 8] to each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.projection = nn.Linear(8, 24)
+
+    def forward(self, frames):
+        return F.scaled_dot_product_attention(*self.projection(frames)[:, None].chunk(3, dim=-1))[:, 0]
+
+
+class Blocks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Module()
+        self.encoder.blocks = nn.ModuleList([Block(), Block()])
+
+    def forward(self, frames):
+        for block in self.encoder.blocks:
+            frames = block(frames)
+        return frames.float().square().sum()
+
+
+def test_what_is_computed_again_is_computed_as_before():
+    gradients = []
+    for is_checkpointed in (False, True):
+        torch.manual_seed(0)
+        model, frames = Blocks(), torch.randn(3, 6, 8)
+        if is_checkpointed:
+            assert checkpoint_blocks(model, functools.partial(attention_kept, torch.bfloat16, "cpu")) == 2
+        with computing_in(torch.bfloat16, "cpu"):
+            loss = model(frames)
+        loss.backward()
+        gradients.append(model.encoder.blocks[0].projection.weight.grad)
+    assert torch.equal(*gradients)
+    assert gradients[0].abs().max() > 0
