@@ -41,7 +41,7 @@ OTHER_OPTIONS = (*SOURCES, "raw_pcm", "allow_url", "formats", "resume", "output_
 @click.option("--max_segment_ms", type=click.IntRange(1000, 300_000), help="[default: the model's, 60000; speech LLM: 20000]")
 @click.option("--batch_seconds", type=click.FloatRange(0, 36_000, min_open=True), help="Decoded together. [default: 300]")
 @click.option("--style", type=click.Choice(["published", "tidy"]), help="Spelling. [default: published with a Paraformer]")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of the recogniser. [default: float32]")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16", "int8", "fast"]), help="[default: float32]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), help="[default: auto]")
 @click.option("--formats", help="Files a recording, some of srt,vtt,textgrid,rttm,ctm.")
 @click.option("--resume", is_flag=True, default=None, help="Go on with what is in --output_dir.")
@@ -151,7 +151,7 @@ def _folder(transcriber: "Transcriber", formats: list[str], given: dict[str, Any
     if "output_dir" not in given:
         return None
     record = transcriber.models.record()
-    settings = {"settings": transcriber.config.values(), "models": record["models"]}
+    settings = {"settings": transcriber.models.settings(), "models": record["models"]}
     return TranscriptFolder(given["output_dir"], formats, settings, record, "resume" in given)
 
 

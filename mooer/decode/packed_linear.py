@@ -78,11 +78,11 @@ def _gain(linear: nn.Linear) -> float:
 
 
 @torch.inference_mode()
-def least_seconds(layer: nn.Module, inputs: Tensor) -> float:
+def least_seconds(layer: nn.Module, *inputs: Tensor) -> float:
     """The least time of a few calls of a layer."""
     times = []
     for _ in range(_TRIALS):
         started = time.perf_counter()
-        layer(inputs)
+        layer(*inputs)
         times.append(time.perf_counter() - started)
     return min(times)

@@ -1,8 +1,7 @@
 """Which models transcribe long audio, and how."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from mooer.common.errors import ConfigError
 from mooer.decode.recognizer import MAX_SECONDS
@@ -42,8 +41,9 @@ class TranscriberConfig:
     """published: the text is spelled, and the speaker of a sentence chosen, as the reference does. tidy: capitals and spaces
     stay (PunctuatorConfig.style), and who speaks most in a sentence is its speaker. None for published with a published
     Paraformer, and tidy with all others."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number format of the recogniser."""
+    dtype: Literal["float32", "bfloat16", "float16", "int8", "fast"] = "float32"
+    """Number format of the recogniser, as mooer-decode takes it. With bfloat16 voices are computed in it too; with fast in
+    bfloat16 where that is faster; else in float32, as all other models are."""
     device: str = "auto"
     """auto, cpu, cuda or musa."""
 
@@ -71,8 +71,3 @@ class TranscriberConfig:
             if value and getattr(self, folder) is None:
                 names = "num_speakers means" if folder == "spk_dir" else "max_end_silence_ms and silence_mode mean"
                 raise ConfigError(f"{names} nothing without {folder}")
-
-    def values(self) -> dict[str, Any]:
-        """What a result depends on besides the models."""
-        models = ("model_dir", "lm_dir", "vad_dir", "punc_dir", "spk_dir", "align_dir", "device")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in models}

@@ -126,6 +126,18 @@ def test_without_punctuation_a_segment_is_a_sentence(transcriber, folder, expect
     assert list(map(list, result.segments)) == expected["vad_alone_default"][0]["value"]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "voices"), [("int8", ["float32"]), ("bfloat16", ["bfloat16"]), ("fast", ["float32", "bfloat16"])]
+)
+def test_voices_in_other_formats(transcriber, folder, expected, dtype, voices):
+    """Who speaks does not change with the format; what is said may, so speakers are asked of the segments."""
+    told = transcriber(names=("vad_dir", "spk_dir"), **DYNAMIC, dtype=dtype)
+    assert told.models.settings()["voices_dtype"] in voices
+    wanted = expected["full_vad_segment_mode"][0]["sentence_info"]
+    found = [(item.start, item.end, item.speaker) for item in told(folder / "audio.wav").sentences]
+    assert found == [(item["start"], item["end"], item["spk"]) for item in wanted]
+
+
 def test_all_kinds_of_input(transcriber, folder, expected):
     alone = transcriber()
     (wanted,) = expected["asr_only"]

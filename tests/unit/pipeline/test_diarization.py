@@ -1,4 +1,5 @@
 import copy
+import logging
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from mooer.common.errors import AudioError, ConfigError, DataError
 from mooer.models.published_folder import write_published_folder
 from mooer.models.speaker import Campplus, CampplusConfig, published_speaker_model
+from mooer.pipeline import diarization
 from mooer.pipeline.diarization import DiarizationConfig, Diarizer, cut_windows
 from mooer.pipeline.speaker_clustering import ClusteringConfig
 from mooer.pipeline.speaker_turns import Turn
@@ -50,6 +52,22 @@ def test_half_precision(diarizer, model):
     cosines = (half * exact).sum(axis=1) / np.linalg.norm(half, axis=1) / np.linalg.norm(exact, axis=1)
     assert 0.999 < cosines.min() < cosines.max() < 1.0
     assert half.dtype == np.float32
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [([1.2, 0.9], "bfloat16"), ([1.0, 0.9], "float32")])
+def test_fast_is_what_gains_enough(monkeypatch, caplog, model, seconds, chosen):
+    remaining = iter(seconds)
+    monkeypatch.setattr(diarization, "least_seconds", lambda *_: next(remaining))
+    caplog.set_level(logging.INFO)
+    fast = Diarizer(copy.deepcopy(model), DiarizationConfig(dtype="fast", device="cpu"))
+    assert fast.config.dtype == chosen  # so that run.json says it
+    assert f"dtype fast is {chosen} here for voices; bfloat16 is {seconds[0] / seconds[1]:.1f} times as fast" in caplog.text
+    same = Diarizer(copy.deepcopy(model), DiarizationConfig(dtype=chosen))
+    np.testing.assert_array_equal(fast.embed([noise(24000)]), same.embed([noise(24000)]))
+
+
+def test_fast_measures(model):
+    assert Diarizer(copy.deepcopy(model), DiarizationConfig(dtype="fast", device="cpu")).config.dtype in ("float32", "bfloat16")
 
 
 def test_two_voices(diarizer):

@@ -12,6 +12,7 @@ import mooer
 from mooer import Transcriber, TranscriberConfig
 from mooer.common.errors import ConfigError, DataError
 from mooer.decode.hypothesis import Word
+from mooer.decode.int8_linear import is_int8
 from mooer.pipeline.journal import Journal
 from mooer.pipeline.long_audio import windows_of_segments
 from mooer.pipeline.long_result import assemble
@@ -65,6 +66,23 @@ def test_a_speech_llm_has_times_by_alignment_only(recognisers):
 def test_an_aligner_that_says_nothing_new_is_refused(recognisers):
     with pytest.raises(ConfigError, match="align_dir means nothing"):
         transcriber(recognisers["ctc"], align_dir=str(recognisers["ctc"]))
+
+
+@pytest.mark.parametrize(("family", "dtype"), [("paraformer", "int8"), ("ctc", "int8"), ("paraformer", "fast")])
+def test_formats_of_a_cpu(recognisers, paraformer_folder, family, dtype):
+    told = transcriber(paraformer_folder() if family == "paraformer" else recognisers[family], dtype=dtype)
+    chosen = told.models.recognizer.config.dtype
+    assert is_int8(told.models.recognizer.loaded.model) == (chosen == "int8")
+    assert chosen in (["int8"] if dtype == "int8" else ["float32", "bfloat16", "int8"])
+    result = told(NOISE, sample_rate=16000)
+    assert len(result.raw_text.split()) == len(result.timestamp) > 0
+    assert told.models.settings()["dtype"] == told.models.record()["transcribe"]["dtype"] == chosen
+
+
+@pytest.mark.parametrize("dtype", ["int8", "fast"])
+def test_a_speech_llm_has_no_formats_of_a_cpu(recognisers, dtype):
+    with pytest.raises(ConfigError, match=f"dtype {dtype} is for models of family paraformer or ctc.*found speech_llm"):
+        transcriber("mini", dtype=dtype, align_dir=str(recognisers["ctc"]))
 
 
 @pytest.mark.parametrize(
