@@ -1,5 +1,6 @@
 import pytest
 import torch
+import yaml
 
 from mooer.common.errors import ConfigError, PathError, WeightsError
 from mooer.common.marks import MARKS, NO_MARK, PERIOD, UNKNOWN
@@ -86,6 +87,14 @@ def exported(model, config, folder, tokens=TOKENS):
     settings, weights = published_punctuation(model, config, len(tokens))
     write_published_folder(folder, PublishedModel(settings=settings, weights=weights, tokens=tokens, record={}))
     return folder
+
+
+def test_the_kind_of_encoder_is_written(tmp_path):
+    """The reference's own defaults are a layer that halves the words twice, and plain attention."""
+    folder = exported(built(), PunctuationModelConfig(encoder=SMALL), tmp_path / "punc")
+    written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["encoder_conf"]
+    kinds = {"input_layer": "pe", "selfattention_layer_type": "sanm", "pos_enc_class": "SinusoidalPositionEncoder"}
+    assert written | kinds == written
 
 
 def test_what_is_exported_is_opened(batch, tmp_path):
