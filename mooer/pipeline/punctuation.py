@@ -16,6 +16,7 @@ import torch
 from mooer.common.device import select_device
 from mooer.common.errors import ConfigError
 from mooer.common.marks import COMMA, MARKS, NO_MARK, PAUSE, PERIOD, QUESTION, SENTENCE_ENDS, UNKNOWN
+from mooer.decode.packed_linear import pack_linears
 from mooer.models.punctuation import LoadedPunctuation, load_punctuation
 from mooer.text.cjk import CJK
 from mooer.text.marks import WORDS
@@ -102,7 +103,10 @@ class Punctuator:
     @classmethod
     def from_folder(cls, folder: str | Path, config: PunctuatorConfig | None = None) -> "Punctuator":
         """Open a published punctuation model. Raises PathError, ConfigError or WeightsError."""
-        return cls(load_punctuation(folder), config)
+        loaded, config = load_punctuation(folder), config or PunctuatorConfig()
+        if select_device(config.device).type == "cpu":
+            pack_linears(loaded.model)
+        return cls(loaded, config)
 
     def __call__(self, text: str) -> Punctuated:
         """Punctuate one text of any length.

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from mooer.common.errors import ConfigError
 from mooer.common.marks import MARKS
+from mooer.decode import packed_linear
+from mooer.models.published_folder import PublishedModel, write_published_folder
 from mooer.models.punctuation import LoadedPunctuation, PunctuationConfig, build_punctuation
+from mooer.models.punctuation_training import PunctuationModelConfig, build_punctuation_training, published_punctuation
 from mooer.models.sanm_encoder import SanmEncoderConfig
 from mooer.pipeline.punctuation import Punctuator, PunctuatorConfig
 
@@ -144,3 +147,20 @@ def test_the_unknown_label_is_never_written():
 def test_impossible_settings(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         PunctuatorConfig(**wrong)
+
+
+def test_linear_layers_are_packed_where_it_gains(monkeypatch, tmp_path):
+    sizes = SanmEncoderConfig(input_size=16, output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
+    config = PunctuationModelConfig(encoder=sizes)
+    tokens = [*"abcdefgh", "<unk>"]
+    torch.manual_seed(0)
+    settings, weights = published_punctuation(build_punctuation_training(config, len(tokens)), config, len(tokens))
+    write_published_folder(tmp_path / "punc", PublishedModel(settings=settings, weights=weights, tokens=tokens, record={}))
+    plain = Punctuator.from_folder(tmp_path / "punc", PunctuatorConfig(device="cpu"))
+    monkeypatch.setattr(packed_linear, "MIN_WEIGHTS", 0)
+    monkeypatch.setattr(packed_linear, "_gain", lambda _: 2.0)
+    packed = Punctuator.from_folder(tmp_path / "punc", PunctuatorConfig(device="cpu"))
+    kinds = [{type(module) for module in made._model.modules()} for made in (plain, packed)]
+    assert packed_linear.PackedLinear in kinds[1] - kinds[0]
+    text = " ".join("abcdefghx"[index % 9] for index in range(100))
+    assert packed(text) == plain(text)
