@@ -58,24 +58,44 @@ class ParaformerDecoder:
         self._upsampling = model.token_times.upsampling if model.token_times is not None else int(estimate_times)
         self._frame_seconds = frontend.encoder_frame_seconds
         self._device = model.predictor.cif_output.weight.device
-        self._max_frames = 1 if is_int8(model) else batch_frames(self._device)
+        self._is_int8 = is_int8(model)
 
     @torch.inference_mode()
     def decode(self, frames: Sequence[Tensor]) -> list[Answer | Refusal]:
         """The answer to each utterance's frames [T_i, features], computed together, the same as alone."""
         results: list[Answer | Refusal | None] = [None] * len(frames)
-        for group in group_by_length([len(item) for item in frames], self._max_frames):
-            padded = torch.nn.utils.rnn.pad_sequence([frames[index] for index in group], batch_first=True)
-            lengths = torch.tensor([len(frames[index]) for index in group])
-            output = self._model(padded.to(self._device), lengths.to(self._device))
-            for index, answer in zip(group, self._read(output, lengths.tolist()), strict=True):
-                results[index] = answer
+        for group in group_by_length([len(item) for item in frames], batch_frames(self._device)):
+            parts = [[index] for index in group] if self._is_int8 else [group]
+            outputs = [self._output([frames[index] for index in part]) for part in parts]
+            weights = self._weights(outputs)
+            for part, output in zip(parts, outputs, strict=True):
+                own, weights = weights[: len(part)], weights[len(part) :]
+                for index, answer in zip(part, self._read(output, own), strict=True):
+                    results[index] = answer
         return results
 
-    def _read(self, output: ParaformerOutput, lengths: list[int]) -> list[Answer | Refusal]:
-        """The answer to each row of a batch of `lengths` frames."""
-        weights = (output.weights if output.time_weights is None else output.time_weights).cpu()
-        weights = [row[: length * self._upsampling] for row, length in zip(weights, lengths, strict=True)]
+    def _output(self, frames: Sequence[Tensor]) -> ParaformerOutput:
+        """What the model makes of utterances [T_i, features] together, without the weights that tell times."""
+        padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+        lengths = torch.tensor([len(item) for item in frames])
+        return self._model(padded.to(self._device), lengths.to(self._device), has_times=False)
+
+    def _weights(self, outputs: Sequence[ParaformerOutput]) -> list[Tensor]:
+        """The weights [U] that tell the times of each row of some batches, computed together.
+
+        An LSTM takes half as long for an utterance among four or more as for one alone.
+        """
+        lengths = torch.cat([output.lengths for output in outputs])
+        if self._model.token_times is None:
+            weights = [row for output in outputs for row in output.weights.cpu()]
+        else:
+            rows = [row for output in outputs for row in output.encoded]
+            encoded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            weights = self._model.token_times(encoded, lengths, torch.cat([output.counts for output in outputs])).cpu()
+        return [row[: length * self._upsampling] for row, length in zip(weights, lengths.tolist(), strict=True)]
+
+    def _read(self, output: ParaformerOutput, weights: list[Tensor]) -> list[Answer | Refusal]:
+        """The answer to each row of a batch, whose times the weights [U] tell."""
         if self._fusion is not None:
             return self._search(output, weights)
         ids, scores = _best_tokens(output.logits)

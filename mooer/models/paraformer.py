@@ -155,7 +155,7 @@ class ParaformerOutput:
     weights: Tensor
     """[B, T + 1] float32, the predictor's weights, the tail's at the column of each row's length."""
     time_weights: Tensor | None
-    """[B, U] float32, the weights of the second predictor; None in a model without timestamps."""
+    """[B, U] float32, the weights of the second predictor; None in a model without timestamps, or if not asked for."""
     encoded: Tensor
     """[B, T, D], what the encoder made of the frames."""
     lengths: Tensor
@@ -192,11 +192,14 @@ class Paraformer(nn.Module):
         self.token_times = token_times
         self.ctc = ctc
 
-    def forward(self, frames: Tensor, frame_lengths: Tensor) -> ParaformerOutput:
-        """Frames [B, T, features] of `frame_lengths` [B] to logits; an utterance's are the same in any batch."""
+    def forward(self, frames: Tensor, frame_lengths: Tensor, has_times: bool = True) -> ParaformerOutput:
+        """Frames [B, T, features] of `frame_lengths` [B] to logits; an utterance's are the same in any batch.
+
+        Without `has_times` the weights that tell times are left out.
+        """
         encoded, lengths = self.encoder(frames, frame_lengths)
         embeddings, counts, weights = self.predictor(encoded, lengths)
-        times = None if self.token_times is None else self.token_times(encoded, lengths, counts)
+        times = None if self.token_times is None or not has_times else self.token_times(encoded, lengths, counts)
         if embeddings.shape[1] == 0:
             logits = encoded.new_zeros(len(encoded), 0, self.decoder.output_layer.out_features)
         else:
