@@ -68,7 +68,8 @@ def random_state(model: nn.Module) -> dict[str, Tensor]:
             state[name] = 1 + 0.05 * noise if name.endswith(".weight") else 0.05 * noise
         else:
             state[name] = noise / tensor[0].numel() ** 0.5
-    state["predictor.cif_output.bias"].fill_(-1.1)
+    if "predictor.cif_output.bias" in state:
+        state["predictor.cif_output.bias"].fill_(-1.1)
     return state
 
 
