@@ -74,15 +74,15 @@ def events(output_dir, kind):
 
 
 def test_training_makes_a_folder_that_tells_speakers_apart(voices, tmp_path):
-    train(write_config(voices, tmp_path / "train.yaml"), tmp_path / "exp")
+    train(write_config(voices, tmp_path / "train.yaml", max_epochs=40), tmp_path / "exp")
     losses = [event["loss"] for event in events(tmp_path / "exp", "step")]
-    assert len(losses) == 24
-    assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6])
+    assert len(losses) == 120
+    assert np.mean(losses[-12:]) < 0.5 * np.mean(losses[:12])
     final = tmp_path / "exp" / "final"
     published = yaml.safe_load((final / "config.yaml").read_text())
     assert published["model"] == "CAMPPlus"
     assert published["model_conf"].items() >= (SMALL | {"head_channels": 4, "block_layers": [1, 1, 1]}).items()
-    assert json.loads((final / "run.json").read_text())["step"] == 24
+    assert json.loads((final / "run.json").read_text())["step"] == 120
     diarize = Diarizer.from_folder(final)
     waveforms = [torch.from_numpy(soundfile.read(voices / f"{name}0.wav", dtype="float32")[0]) for name in ("low", "high")]
     embeddings = diarize.embed([*waveforms, waveforms[0][:RATE]])

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from mooer.common.marks import COMMA, MARKS, NO_MARK, PERIOD, QUESTION
 from mooer.decode.hypothesis import Word
 from mooer.pipeline.punctuated_words import punctuate, sentences_of_segments, words_of
-from mooer.pipeline.punctuation import _WORDS, MarkedWord, Punctuated
+from mooer.pipeline.punctuation import MarkedWord, Punctuated
 from mooer.pipeline.transcription import DecodedSegment
 from mooer.text.cjk import join_texts
+from mooer.text.marks import WORDS as MARKED_WORDS
 
 
 class Marks:
@@ -20,7 +21,7 @@ class Marks:
         self.config, self._marks = SimpleNamespace(style=style), marks
 
     def __call__(self, text):
-        found = list(_WORDS.finditer(text))
+        found = list(MARKED_WORDS.finditer(text))
         marks = [*(self._marks * len(found))[: max(0, len(found) - 1)], PERIOD][: len(found)]
         words = [MarkedWord(match.group(), match.start(), mark) for match, mark in zip(found, marks, strict=True)]
         return Punctuated("".join(word.text + MARKS[word.mark].strip("_") for word in words), tuple(words))
