@@ -5,6 +5,7 @@ neither on the number of workers nor on that of the ranks, and going on in the m
 """
 
 import dataclasses
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ from mooer.data.tasks import Samples, SpeechLlmSamples
 from mooer.data.text_config import TextDataConfig
 from mooer.data.utterance import Problem
 from mooer.data.voice_config import VoiceConfig
-from mooer.data.worker import BatchDataset, begin_worker
+from mooer.data.worker import BatchDataset
 
 __all__ = ["AugmentConfig", "DataConfig", "Loader", "TaskConfig", "build_loader"]
 
@@ -194,7 +195,6 @@ class Loader:
             num_workers=config.num_workers,
             prefetch_factor=config.prefetch if config.num_workers else None,
             persistent_workers=config.num_workers > 0,
-            worker_init_fn=begin_worker,
             # Its own generator: torch's global one must not depend on how often a loader was started.
             generator=torch.Generator(),
         )
@@ -235,13 +235,26 @@ class Loader:
         plan = self._planner.plan(epoch)
         self._keys.start(self._planner.number(epoch), plan.of_rank(self._rank, self._world_size, done))
         found = done > 0 or self._world_size > 1
-        for loaded in self._batches:
+        for loaded in self._begun():
             for problem in loaded.problems:
                 self.note(problem)
             found = found or loaded.batch is not None
             yield loaded.batch
         if not found:
             raise DataError(f"not one utterance of the epoch could be loaded: {dict(self.skipped)}")
+
+    def _begun(self) -> Iterator[Any]:
+        """The pass under way; in the first one, the workers are started.
+
+        They must never destroy what they inherit: a process group of an earlier run may be left here in a reference cycle,
+        whose destructor waits for threads that a forked process does not have. What is frozen when they begin, no garbage
+        collection of theirs will touch.
+        """
+        gc.freeze()
+        try:
+            return iter(self._batches)
+        finally:
+            gc.unfreeze()
 
     def close(self) -> None:
         """End the workers; the loader cannot be used any more."""

@@ -1,7 +1,6 @@
 """What runs in a loading process: entries of an epoch in, a batch out."""
 
 import dataclasses
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,15 +22,6 @@ from mooer.features.frontend import Frontend
 
 # A tensor of up to so many bytes is sent through a pipe.
 _COPIED_BYTES = 1 << 16
-
-
-def begin_worker(_number: int) -> None:
-    """Keep a loading process from ever destroying what it inherited from the process that it was forked from.
-
-    A process group of an earlier run may be left there in a reference cycle; its destructor waits for threads that a forked
-    process does not have, so that a garbage collection here would hang the training.
-    """
-    gc.freeze()
 
 
 @dataclass(frozen=True, slots=True)
