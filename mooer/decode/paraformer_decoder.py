@@ -153,7 +153,7 @@ class ParaformerDecoder:
         for word in words:
             start, end = milliseconds((spans[word.first][0], spans[word.last][1]))
             own = scores[word.first : word.last + 1]
-            timed.append(Word(word.text, start, end, round(math.exp(sum(own) / len(own)), 6)))
+            timed.append(Word(word.text, start, end, round(math.exp(sum(own) / len(own)), 4)))
         return tuple(timed)
 
 

@@ -74,7 +74,7 @@ def words_of_tokens(
             span = milliseconds((times[known[0]][0], times[known[-1]][1]))
             own = dict.fromkeys(index for place in known for index in owners[place])
             confidence = math.exp(sum(log_probs[index] for index in own) / len(own))
-            words.append(Word("".join(text[start:end].split()), *span, round(confidence, 6)))
+            words.append(Word("".join(text[start:end].split()), *span, round(confidence, 4)))
     return tuple(words)
 
 
