@@ -71,9 +71,12 @@ fi
 
 if begins 0 "digit strings, without $test_speaker in training"; then
   if ! finished data/.prepared "$strings"; then
+    prepare=(python "$recipe/local/prepare_digits.py" --recordings "$recordings" --test_speaker "$test_speaker" --output_dir data
+      --conf_dir "$recipe/conf" --num_train "$num_train" --num_test "$num_test" --seed "$seed" --num_workers "$num_workers")
+    # First what needs no synthetic voices, so that a speaker who is not there is told at once.
+    "${prepare[@]}" --set dev --set test
     python "$recipe/local/synthesize_digits.py" --output_dir data/synthetic --seed "$seed"
-    python "$recipe/local/prepare_digits.py" --recordings "$recordings" --synthetic data/synthetic --test_speaker "$test_speaker" --output_dir data \
-      --conf_dir "$recipe/conf" --num_train "$num_train" --num_test "$num_test" --seed "$seed" --num_workers "$num_workers"
+    "${prepare[@]}" --set train --synthetic data/synthetic
     for name in train "${test_sets[@]}"; do mooer-check-data --data_dir "data/$name" --num_workers "$num_workers"; done
     finish data/.prepared "$strings"
   fi
