@@ -39,6 +39,12 @@ def golden_paraformer():
 
 
 @pytest.fixture(scope="session")
+def golden_conformer():
+    """Folder of the tensors and results measured on the reference implementation of 3M-ASR."""
+    return _shared("golden", "conformer_moe")
+
+
+@pytest.fixture(scope="session")
 def shared_data():
     """Folder of real recordings for development."""
     return _shared("data")

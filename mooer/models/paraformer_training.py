@@ -17,7 +17,7 @@ from mooer.common.errors import ConfigError
 from mooer.models.cif import integrate, scaled
 from mooer.models.ctc_model import shortest_alignment
 from mooer.models.frozen import gradients_unless_frozen, keep_frozen_in_eval
-from mooer.models.losses import LossOutput
+from mooer.models.losses import LossOutput, smoothed_loss
 from mooer.models.paraformer import CtcLayer, Paraformer
 from mooer.nn.masks import padding_mask
 
@@ -148,20 +148,6 @@ def glanced(correct: Tensor, lengths: Tensor, order: Tensor, ratio: float) -> Te
     wanted = ((lengths - correct.sum(dim=1)).float() * ratio).long()
     places = order.masked_fill(~real, math.inf).argsort(dim=1).argsort(dim=1)
     return places < wanted[:, None]
-
-
-def smoothed_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Kullback-Leibler divergence of the smoothed targets [N] from logits [N, V], in float32, summed.
-
-    A smoothed target has 1 - smoothing of the probability, all other tokens share the rest.
-    """
-    log_probs = logits.float().log_softmax(dim=-1)
-    of_target = log_probs.gather(1, targets[:, None]).squeeze(1)
-    if not smoothing:
-        return -of_target.sum()
-    others = smoothing / (logits.shape[1] - 1)
-    least = (1 - smoothing) * math.log(1 - smoothing) + smoothing * math.log(others)  # minus the targets' entropy
-    return (least - (1 - smoothing - others) * of_target - others * log_probs.sum(dim=1)).sum()
 
 
 def _difference(weights: Tensor, target_lengths: Tensor) -> Tensor:
