@@ -21,9 +21,13 @@ class CtcPath:
 
 def greedy_path(log_probs: Tensor, blank_id: int) -> CtcPath:
     """The best token of each frame of [T, V], equal neighbours joined and blanks removed."""
-    if not len(log_probs):
+    return path_of(*log_probs.max(dim=-1), blank_id)
+
+
+def path_of(best: Tensor, ids: Tensor, blank_id: int) -> CtcPath:
+    """The path of the tokens `ids` [T] of all frames, and of their log probabilities [T]."""
+    if not len(ids):
         return CtcPath((), (), 0.0)
-    best, ids = log_probs.max(dim=-1)
     tokens, counts = ids.unique_consecutive(return_counts=True)
     ends = counts.cumsum(0).tolist()
     runs = zip(tokens.tolist(), [0, *ends[:-1]], ends, strict=True)

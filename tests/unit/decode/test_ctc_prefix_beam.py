@@ -46,12 +46,12 @@ def lm_score(lm, answer):
     return float(sum(log_probs[place, token] for place, token in enumerate([*answer, END])))
 
 
-def run(log_probs, lengths=None, lm=None, **values):
+def run(log_probs, lengths=None, lm=None, symbols=None, **values):
     tree = PrefixTree()
     config = FusionConfig(**values)
     scorer = LanguageModelScorer(lm, tree) if config.lm_weight else None
     lengths = torch.tensor([log_probs.shape[1]] * len(log_probs) if lengths is None else lengths)
-    return CtcPrefixBeam(config, BLANK, END, tree, scorer).run(log_probs, lengths)
+    return CtcPrefixBeam(config, BLANK, END, tree, scorer, symbols).run(log_probs, lengths)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -123,3 +123,75 @@ def test_prefix_scores_are_sums_over_all_that_begins_so(length):
         extended = scorer.extend(state, tokens)
         torch.testing.assert_close(extended[0], scores)
         state = scorer.select(state, tokens, extended, torch.tensor([[token - 1]]))
+
+
+def by_dictionary(log_probs, size):
+    """The search as the reference does it: the best symbols of a frame, each behind each beginning; the best beginnings."""
+    beams = {(): (0.0, -math.inf)}
+    for frame in log_probs.double():
+        grown = {}
+
+        def add(answer, blank, spoken, grown=grown):
+            before = grown.get(answer, (-math.inf, -math.inf))
+            grown[answer] = tuple(float(torch.tensor(pair).logsumexp(0)) for pair in zip(before, (blank, spoken), strict=True))
+
+        for value, symbol in zip(*(part.tolist() for part in frame.topk(min(size, len(frame)))), strict=True):
+            for answer, (blank, spoken) in beams.items():
+                total = float(torch.tensor([blank, spoken], dtype=torch.float64).logsumexp(0))
+                if symbol == BLANK:
+                    add(answer, total + value, -math.inf)
+                elif answer[-1:] == (symbol,):
+                    add(answer, -math.inf, spoken + value)
+                    add((*answer, symbol), -math.inf, blank + value)
+                else:
+                    add((*answer, symbol), -math.inf, total + value)
+        ranked = sorted(grown.items(), key=lambda item: -float(torch.tensor(item[1]).logsumexp(0)))
+        beams = dict(ranked[:size])
+    return {answer: float(torch.tensor(scores).logsumexp(0)) for answer, scores in beams.items()}
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 3, 4, 9])
+def test_pruned_as_the_reference_prunes(beam_size):
+    log_probs = noise(3, 14, seed=beam_size)
+    for row, found in zip(log_probs, run(log_probs, beam_size=beam_size, symbols=beam_size), strict=True):
+        expected = by_dictionary(row, beam_size)
+        assert [answer.tokens for answer in found] == list(expected)
+        assert [answer.score for answer in found] == pytest.approx(list(expected.values()), abs=1e-4)
+
+
+@pytest.mark.parametrize("symbols", [None, 10])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_fewer_symbols_than_beams(size, symbols):
+    log_probs = torch.randn(2, 3, size, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
+    for found in run(log_probs, beam_size=10, symbols=symbols):
+        assert len({answer.tokens for answer in found}) == len(found) == {1: 1, 2: 3, 3: 9}[size]  # all that there are
+        assert sum(math.exp(answer.score) for answer in found) == pytest.approx(1)
+
+
+def test_one_frame():
+    (found,) = run(noise(1, 1), beam_size=10)
+    assert {answer.tokens for answer in found} == {(), (1,), (2,), (3,)}
+    assert sum(math.exp(answer.score) for answer in found) == pytest.approx(1)
+
+
+def test_frames_in_which_nothing_is_possible():
+    log_probs = noise(2, 5)
+    log_probs[0, 2] = -math.inf
+    nothing, found = run(log_probs, beam_size=3)
+    assert nothing == []
+    assert len(found) == 3
+
+
+def test_what_is_no_number_leaves_the_others_alone():
+    log_probs = noise(2, 5)
+    (alone,) = run(log_probs[1:], beam_size=3)
+    log_probs[0, 2] = math.nan
+    assert run(log_probs, beam_size=3)[1] == alone
+
+
+def test_of_equal_answers_the_earlier_symbol_comes_first():
+    even = torch.full((1, 1, SIZE), -math.log(SIZE))
+    (found,) = run(even, beam_size=3)
+    again = run(even.repeat(4, 1, 1), beam_size=3)
+    assert [answer.tokens for answer in found][:1] == [()]
+    assert all(other == found for other in again)
