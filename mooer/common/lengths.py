@@ -9,6 +9,8 @@ WHISPER_SAMPLES = 30 * SAMPLE_RATE
 WHISPER_MEL_FRAMES = WHISPER_SAMPLES // SHIFT_SAMPLES
 # Samples between two frames of w2v-BERT 2.0 and HuBERT, and of the Whisper encoder's output.
 TWENTY_MS_SAMPLES = 2 * SHIFT_SAMPLES
+# Fbank frames that one frame of the Conformer's subsampling sees, and from one to the next.
+CONV2D_WINDOW, CONV2D_SHIFT = 7, 4
 # What an embedding of the LLM may stand for.
 EMBEDDING_MILLISECONDS = (120, 180, 240)
 
@@ -42,6 +44,11 @@ def seamless_frames(num_samples: int) -> int:
 def waveform_frames(num_samples: int) -> int:
     """Encoder frames of HuBERT's convolutions: 25 ms every 20 ms, wholly inside `num_samples`."""
     return 0 if num_samples < WINDOW_SAMPLES else 1 + (num_samples - WINDOW_SAMPLES) // TWENTY_MS_SAMPLES
+
+
+def conv2d_frames(num_frames: int) -> int:
+    """Frames of the Conformer's subsampling: two convolutions of 3 at every second place, wholly inside `num_frames`."""
+    return 0 if num_frames < CONV2D_WINDOW else 1 + (num_frames - CONV2D_WINDOW) // CONV2D_SHIFT
 
 
 def adapter_frames(num_frames: int, downsample_rate: int) -> int:

@@ -16,6 +16,7 @@ from mooer.common.errors import ConfigError
 from mooer.models.losses import LossOutput, token_loss
 from mooer.nn.masks import padding_mask
 from mooer.nn.norm import LayerNorm
+from mooer.nn.positions import interleaved_sinusoids
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Number of the block, queries, keys, values -> context, all [..., D]."""
@@ -131,13 +132,6 @@ class Encoder(nn.Module):
         for number, block in enumerate(self.encoders):
             hidden = block(hidden, number, attend)
         return self.after_norm(hidden)
-
-
-def interleaved_sinusoids(positions: Tensor, width: int) -> Tensor:
-    """Sine and cosine in turns (Vaswani et al. 2017): positions [...] from 0 -> [..., width] float32."""
-    rates = torch.exp(torch.arange(0, width, 2, device=positions.device) * -(math.log(10000.0) / width))
-    angles = positions[..., None] * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
 class TransformerLm(nn.Module):

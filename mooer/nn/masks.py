@@ -1,7 +1,9 @@
-"""Which columns of a padded batch are real: the one place where lengths become masks.
+"""Which columns of a padded batch are real, and which an attention may see: the one place where lengths become masks.
 
-Shapes: B batch, T frames, D width.
+Shapes: B batch, T frames, S keys, D width.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,11 +19,32 @@ def key_mask(mask: Tensor) -> Tensor:
 
     A row of length 0 keeps its first key, because a softmax over no key is not a number.
     """
-    keys = mask.clone()
-    keys[:, :1] |= ~mask.any(dim=1, keepdim=True)
-    return keys[:, None, None, :]
+    return with_a_key(mask)[:, None, None, :]
+
+
+def with_a_key(visible: Tensor) -> Tensor:
+    """The same mask [..., S] bool, but with the first key wherever there was none."""
+    visible = visible.clone()
+    visible[..., :1] |= ~visible.any(dim=-1, keepdim=True)
+    return visible
 
 
 def zero_padding(frames: Tensor, mask: Tensor) -> Tensor:
     """The frames [B, T, D] with zeros, whatever stood there, where the mask [B, T] is False."""
     return frames.masked_fill(~mask[:, :, None], 0.0)
+
+
+class Chunks(NamedTuple):
+    """How far an attention sees: to the end of the chunk a frame lies in, and back over some chunks before it."""
+
+    size: int
+    """Frames of a chunk, at least 1."""
+    left: int = -1
+    """Chunks before it that are seen; -1 for all."""
+
+
+def chunk_mask(length: int, chunks: Chunks, device: torch.device | str = "cpu") -> Tensor:
+    """Which keys (columns) the frames (rows) see: [T, T] bool."""
+    number = torch.arange(length, device=device) // chunks.size
+    distance = number[:, None] - number[None, :]
+    return (distance >= 0) & ((distance <= chunks.left) | (chunks.left < 0))

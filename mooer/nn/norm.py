@@ -10,10 +10,10 @@ EPSILON = 1e-12
 
 
 class LayerNorm(nn.LayerNorm):
-    """LayerNorm with the Paraformer's epsilon, computed in float32 and returned in the type of its own weights."""
+    """LayerNorm with the Paraformer's epsilon by default, computed in float32 and returned in the type of its own weights."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width, eps=EPSILON)
+    def __init__(self, width: int, epsilon: float = EPSILON) -> None:
+        super().__init__(width, eps=epsilon)
 
     def forward(self, frames: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""

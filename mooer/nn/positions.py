@@ -1,4 +1,4 @@
-"""Sinusoidal position encoding (Vaswani et al. 2017) in the form of the Paraformer encoder.
+"""Sinusoidal position encoding (Vaswani et al. 2017): in turns as there, and in the form of the Paraformer encoder.
 
 Shapes: B batch, T frames, D width.
 """
@@ -20,6 +20,13 @@ def sinusoids(length: int, width: int, device: torch.device | str = "cpu") -> Te
     rates = torch.exp(torch.arange(half, device=device, dtype=torch.float32) * -step)
     angles = positions[:, None] * rates[None, :]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def interleaved_sinusoids(positions: Tensor, width: int) -> Tensor:
+    """Sine and cosine in turns (Vaswani et al. 2017): positions [...] from 0 -> [..., width] float32."""
+    rates = torch.exp(torch.arange(0, width, 2, device=positions.device) * -(math.log(10000.0) / width))
+    angles = positions[..., None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
 class PositionEncoding(nn.Module):

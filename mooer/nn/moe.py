@@ -1,0 +1,146 @@
+"""A mixture of experts as the feed-forward part: each frame goes to one of them (Fedus et al. 2021; You et al. 2021).
+
+The router reads an embedding of the frame from another network beside the frame itself, as in SpeechMoE2 (You et al. 2022).
+
+Shapes: B batch, T frames, N frames that are routed, D width, M width of the embedding, E experts.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Of Glorot's uniform initialisation, for experts and routers.
+GAIN = 0.5
+
+
+class Routing(NamedTuple):
+    """How a layer's router decided, for the N frames that were routed, in the order in which they lie in the batch."""
+
+    probabilities: Tensor
+    """[N, E] float32, with gradient."""
+    chosen: Tensor
+    """[N] int64, the most probable expert."""
+
+
+def sparsity_loss(probabilities: Tensor) -> Tensor:
+    """Mean over frames of the L1 norm, the L2 norm made one: from 1, one sure expert, to sqrt(E). [N, E] -> scalar."""
+    return F.normalize(probabilities, dim=1).sum() / max(1, len(probabilities))
+
+
+def importance_loss(probabilities: Tensor) -> Tensor:
+    """E times the squared length of the mean over frames: from 1, all experts used alike, to E. [N, E] -> scalar."""
+    mean = probabilities.sum(dim=0) / max(1, len(probabilities))
+    return probabilities.shape[1] * mean.square().sum()
+
+
+class StackedLinear(nn.Module):
+    """The weights of one linear layer an expert: weight [E, out, in], bias [E, out]. Its owner applies them."""
+
+    def __init__(self, num_experts: int, input_size: int, output_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_experts, output_size, input_size))
+        self.bias = nn.Parameter(torch.zeros(num_experts, output_size))
+        nn.init.xavier_uniform_(self.weight, gain=GAIN)
+
+
+class Experts(nn.Module):
+    """Feed-forward networks (linear, Swish, dropout, linear), each for frames of its own.
+
+    The weights of all experts lie in one tensor a layer, as 3M-ASR has them (w_1.weight [E, hidden, D], ...): few and large
+    parameters for the optimizer, and a slice of the first dimension is what one of several processes holds.
+
+    Args:
+        capacity_factor: in training an expert takes at most this many times its even share of the frames; 0 or less is no
+            limit. The frames that come last get zeros.
+    """
+
+    def __init__(self, num_experts: int, width: int, hidden_size: int, dropout: float, capacity_factor: float) -> None:
+        super().__init__()
+        self.w_1 = StackedLinear(num_experts, width, hidden_size)
+        self.w_2 = StackedLinear(num_experts, hidden_size, width)
+        self.dropout = nn.Dropout(dropout)
+        self.capacity_factor = capacity_factor
+
+    def forward(self, frames: Tensor, counts: list[int]) -> Tensor:
+        """[N, D] -> [N, D].
+
+        Args:
+            frames: those of the first expert, then those of the second, and so on.
+            counts: how many each has; their sum is N.
+
+        The slices of one expert lie together, so that an expert is two matrix products; taking the weights apart with unbind
+        makes their gradient in one piece, where indexing would make one of full size an expert.
+        """
+        capacity = self._capacity(counts)
+        weights = zip(*(layer.unbind() for layer in (*self.w_1.parameters(), *self.w_2.parameters())), strict=True)
+        outputs = [
+            self._apply_one(own, capacity, own_weights) for own, own_weights in zip(frames.split(counts), weights, strict=True)
+        ]
+        return torch.cat(outputs)
+
+    def _capacity(self, counts: list[int]) -> int:
+        """The most frames that an expert takes."""
+        limit = int(self.capacity_factor * sum(counts) / len(counts)) if self.training else 0
+        return limit if limit > 0 else max(counts)
+
+    def _apply_one(self, frames: Tensor, capacity: int, weights: tuple[Tensor, ...]) -> Tensor:
+        weight_1, bias_1, weight_2, bias_2 = weights
+        hidden = F.silu(F.linear(frames[:capacity], weight_1, bias_1))
+        output = F.linear(self.dropout(hidden), weight_2, bias_2)
+        return F.pad(output, (0, 0, 0, max(0, len(frames) - capacity)))
+
+
+class MoeFeedForward(nn.Module):
+    """A router, and experts of which each frame is given to the most probable.
+
+    Parameter names are 3M-ASR's: router_weights, router_bias, experts.*.
+
+    Args:
+        embedding_size: M.
+        keep_expert_output: do not multiply an expert's output by its probability.
+        random_router: begin with random routes instead of zeros, with which all frames go to the first expert.
+    """
+
+    def __init__(
+        self, experts: Experts, embedding_size: int, has_bias: bool, keep_expert_output: bool, random_router: bool
+    ) -> None:
+        super().__init__()
+        num_experts, _, width = experts.w_1.weight.shape
+        self.experts = experts
+        self.router_weights = nn.Parameter(torch.zeros(embedding_size + width, num_experts))
+        self.router_bias = nn.Parameter(torch.zeros(num_experts)) if has_bias else None
+        self.keep_expert_output = keep_expert_output
+        if random_router:
+            nn.init.xavier_uniform_(self.router_weights, gain=GAIN)
+
+    def forward(self, frames: Tensor, embedding: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Routing]:
+        """[B, T, D] -> [B, T, D], and how the frames went.
+
+        Args:
+            embedding: [B, T, M], what else the router reads.
+            mask: [B, T] bool, the frames to route; the others get zeros. None for all.
+        """
+        routing = self._route(frames, embedding, mask)
+        order = routing.chosen.argsort(stable=True)
+        counts = routing.chosen.bincount(minlength=self.router_weights.shape[1]).tolist()
+        places = order if mask is None else mask.flatten().nonzero().squeeze(1)[order]
+        flat = frames.flatten(0, 1)
+        outputs = self.experts(flat[places], counts)
+        if not self.keep_expert_output:
+            gates = routing.probabilities.gather(1, routing.chosen[:, None])[order]
+            outputs = outputs * gates.to(outputs.dtype)
+        combined = outputs.new_zeros(flat.shape).index_copy(0, places, outputs)
+        return combined.view_as(frames), routing
+
+    def _route(self, frames: Tensor, embedding: Tensor, mask: Tensor | None) -> Routing:
+        """In float32, whatever the model computes in."""
+        with torch.autocast(frames.device.type, enabled=False):
+            of_embedding, of_frame = self.router_weights.float().split([embedding.shape[-1], frames.shape[-1]])
+            logits = embedding.float() @ of_embedding + frames.float() @ of_frame
+            if self.router_bias is not None:
+                logits = logits + self.router_bias.float()
+            logits = logits.flatten(0, 1) if mask is None else logits[mask]
+            probabilities = logits.softmax(dim=-1)
+        return Routing(probabilities, probabilities.argmax(dim=-1))
