@@ -50,14 +50,17 @@ class CtcModel(nn.Module):
         losses = F.ctc_loss(
             log_probs.transpose(0, 1), targets, lengths, target_lengths, self.blank_id, reduction="none", zero_infinity=True
         )
-        guesses = greedy_tokens(log_probs.detach(), lengths, self.blank_id)
-        rows = [row[:length] for row, length in zip(targets.tolist(), target_lengths.tolist(), strict=True)]
-        correct = sum(
-            common_subsequence(guess, row) for guess, row, fit in zip(guesses, rows, fits.tolist(), strict=True) if fit
-        )
-        return LossOutput(
-            losses.sum(), (target_lengths * fits).sum(), losses.new_tensor(correct, dtype=torch.long), (~fits).sum()
-        )
+        fitting = target_lengths * fits
+        correct = greedy_matches(log_probs.detach(), lengths, targets, fitting, self.blank_id)
+        return LossOutput(losses.sum(), fitting.sum(), correct, (~fits).sum())
+
+
+def greedy_matches(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor, blank_id: int) -> Tensor:
+    """How many of the targets [B, U] are in the best guess of log_probs [B, T, V], in their order; int64."""
+    guesses = greedy_tokens(log_probs, lengths, blank_id)
+    rows = [row[:length] for row, length in zip(targets.tolist(), target_lengths.tolist(), strict=True)]
+    correct = sum(common_subsequence(guess, row) for guess, row in zip(guesses, rows, strict=True))
+    return target_lengths.new_tensor(correct, dtype=torch.long)
 
 
 def _columns(padded: Tensor) -> Tensor:
