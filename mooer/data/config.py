@@ -6,7 +6,7 @@ from typing import Literal
 from mooer.common.errors import ConfigError
 from mooer.data.utterance import TRANSCRIPT
 from mooer.features.frontend import FrontendConfig
-from mooer.features.spec_augment import SpecAugmentConfig
+from mooer.features.spec_augment import Placing, SpecAugmentConfig
 from mooer.text.prompts import TARGET_LANGUAGES, TASKS, instruction
 
 FREE_TASK = "free"
@@ -79,6 +79,9 @@ class AugmentConfig:
     """Most frames of a stretch, of 60 ms where LFR is 6."""
     max_time_share: float = 0.2
     """Longest stretch as a share of the utterance."""
+    mask_placing: Placing = "inside"
+    """inside: a mask lies wholly inside of the utterance. anywhere: it may begin at any place and is cut off at the end, as
+    WeNet and 3M-ASR have it (with max_time_share 1)."""
 
     def __post_init__(self) -> None:
         if any(not 0.3 <= speed <= 3.0 for speed in self.speeds):
@@ -100,6 +103,7 @@ class AugmentConfig:
             max_time_share=self.max_time_share,
             num_frequency_masks=self.num_frequency_masks,
             max_frequency_width=self.max_frequency_width,
+            placing=self.mask_placing,
         )
 
     @property
@@ -127,7 +131,7 @@ class DataConfig:
     dev_list: str | None = None
     """Data list to validate on."""
     cmvn_path: str | None = None
-    """am.mvn that normalises the frames; none leaves them as they are."""
+    """What normalises the frames: an am.mvn or WeNet's global_cmvn (JSON); none leaves them as they are."""
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     """What is computed of a waveform."""
     tasks: tuple[TaskConfig, ...] = (TaskConfig(),)

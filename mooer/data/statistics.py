@@ -20,7 +20,7 @@ from mooer.data.parallel import chunks, map_in_order
 from mooer.data.reader import AudioReader
 from mooer.data.utterance import Problem, Utterance, samples_for_frames, to_json
 from mooer.features.cmvn import Cmvn, CmvnAccumulator
-from mooer.features.fbank import fbank
+from mooer.features.fbank import Window, fbank
 
 CHUNK = 200
 UTTERANCES_PER_ARCHIVE = 2000
@@ -42,10 +42,10 @@ def find_utterances(data_dir: str | None, data_list: str | None) -> tuple[list[U
     return utterances, [entry for entry in entries if isinstance(entry, Problem)]
 
 
-def read_fbank(utterance: Utterance, reader: AudioReader, num_mel_bins: int) -> Tensor:
+def read_fbank(utterance: Utterance, reader: AudioReader, num_mel_bins: int, window: Window = "hamming") -> Tensor:
     """Fbank frames [T, num_mel_bins] of an utterance, computed or from its archive. Raises AudioError."""
     if utterance.feats is None:
-        return fbank(reader.read(utterance.audio), num_mel_bins)
+        return fbank(reader.read(utterance.audio), num_mel_bins, window)
     frames = read_matrix(utterance.feats)
     if not len(frames) or frames.shape[1] != num_mel_bins:
         raise AudioError(
@@ -55,12 +55,12 @@ def read_fbank(utterance: Utterance, reader: AudioReader, num_mel_bins: int) -> 
 
 
 def _read_all(
-    utterances: Sequence[Utterance], num_mel_bins: int, problems: list[Problem]
+    utterances: Sequence[Utterance], num_mel_bins: int, window: Window, problems: list[Problem]
 ) -> Iterator[tuple[Utterance, Tensor]]:
     reader = AudioReader()
     for utterance in utterances:
         try:
-            yield utterance, read_fbank(utterance, reader, num_mel_bins)
+            yield utterance, read_fbank(utterance, reader, num_mel_bins, window)
         except AudioError as error:
             problems.append(Problem(utterance.id, error.reason, f"{utterance.id}: {error}"))
     reader.close()
@@ -71,8 +71,8 @@ class CmvnReport:
     """Global CMVN and what it was computed from."""
 
     cmvn: Cmvn
+    sums: CmvnAccumulator
     num_utterances: int
-    num_frames: int
     problems: list[Problem]
 
 
@@ -82,6 +82,7 @@ def compute_cmvn(
     lfr_m: int = 7,
     num_workers: int = 1,
     progress: Progress = lambda items, _: items,
+    window: Window = "hamming",
 ) -> CmvnReport:
     """Mean and variance over all fbank frames, repeated for the frames that LFR stacks.
 
@@ -93,20 +94,22 @@ def compute_cmvn(
     """
     tasks = chunks(utterances, CHUNK)
     total, problems = CmvnAccumulator(num_mel_bins), []
-    work = functools.partial(accumulate, num_mel_bins=num_mel_bins)
+    work = functools.partial(accumulate, num_mel_bins=num_mel_bins, window=window)
     for part, failed in progress(map_in_order(work, tasks, num_workers), len(tasks)):
         total.merge(part)
         problems += failed
     if not total.num_frames:
         example = f"; for example: {problems[0].message}" if problems else ""
         raise DataError(f"no utterance can be used for CMVN{example}")
-    return CmvnReport(total.finish(lfr_m), len(utterances) - len(problems), total.num_frames, problems)
+    return CmvnReport(total.finish(lfr_m), total, len(utterances) - len(problems), problems)
 
 
-def accumulate(utterances: Sequence[Utterance], num_mel_bins: int) -> tuple[CmvnAccumulator, list[Problem]]:
+def accumulate(
+    utterances: Sequence[Utterance], num_mel_bins: int, window: Window = "hamming"
+) -> tuple[CmvnAccumulator, list[Problem]]:
     """Sums of a stretch of utterances."""
     part, problems = CmvnAccumulator(num_mel_bins), []
-    for _, frames in _read_all(utterances, num_mel_bins, problems):
+    for _, frames in _read_all(utterances, num_mel_bins, window, problems):
         part.accumulate(frames)
     return part, problems
 
@@ -117,6 +120,7 @@ def dump_feats(
     num_mel_bins: int = 80,
     num_workers: int = 1,
     progress: Progress = lambda items, _: items,
+    window: Window = "hamming",
 ) -> PackReport:
     """Write fbank features before CMVN: `feats_000000.ark`, ..., `feats.scp`, `utt2num_frames` and a `data.list` with labels.
 
@@ -130,7 +134,7 @@ def dump_feats(
     (output_dir / LIST_NAME).unlink(missing_ok=True)
     parts = chunks(utterances, UTTERANCES_PER_ARCHIVE)
     tasks = [(output_dir / f"feats_{number:06d}.ark", part) for number, part in enumerate(parts)]
-    work = functools.partial(dump_archive, num_mel_bins=num_mel_bins)
+    work = functools.partial(dump_archive, num_mel_bins=num_mel_bins, window=window)
     dumped, problems = [], []
     for written, failed in progress(map_in_order(work, tasks, num_workers), len(tasks)):
         dumped += written
@@ -144,14 +148,16 @@ def dump_feats(
     return PackReport(len(dumped), problems)
 
 
-def dump_archive(task: tuple[Path, Sequence[Utterance]], num_mel_bins: int) -> tuple[list[Utterance], list[Problem]]:
+def dump_archive(
+    task: tuple[Path, Sequence[Utterance]], num_mel_bins: int, window: Window = "hamming"
+) -> tuple[list[Utterance], list[Problem]]:
     """Write the archive of (path, utterances); returns the utterances that refer to it, and those that failed."""
     path, utterances = task
     problems: list[Problem] = []
     lengths: dict[str, int] = {}
 
     def matrices():
-        for utterance, frames in _read_all(utterances, num_mel_bins, problems):
+        for utterance, frames in _read_all(utterances, num_mel_bins, window, problems):
             lengths[utterance.id] = len(frames)
             yield utterance.id, frames.numpy()
 

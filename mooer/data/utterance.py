@@ -11,7 +11,7 @@ from mooer.common.lengths import SHIFT_SAMPLES, WINDOW_SAMPLES, fbank_frames
 
 TRANSCRIPT = "text"
 
-_SEGMENT = re.compile(r"^(?P<path>.+)#t=(?P<start>\d+(?:\.\d*)?),(?P<end>\d+(?:\.\d*)?)$")
+_SEGMENT = re.compile(r"^(?P<path>.+)(?:#t=|,)(?P<start>\d+(?:\.\d*)?),(?P<end>\d+(?:\.\d*)?)$")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _KEYS = ("id", "audio", "start", "end", "offset", "size", "feats", "num_samples", "labels")
 
@@ -88,7 +88,11 @@ def resolve_path(value: str, folder: str | Path) -> str:
 
 
 def parse_audio(value: str, folder: str | Path) -> AudioRef:
-    """The recording named by a value of wav.scp: `PATH` or `PATH#t=START,END` in seconds. Raises DataError as resolve_path."""
+    """The recording named by a value of wav.scp: `PATH`, or a stretch of it in seconds, `PATH#t=START,END` or `PATH,START,END`.
+
+    Raises:
+        DataError: as resolve_path, and for a stretch that ends before it starts.
+    """
     match = _SEGMENT.match(value)
     if match is None:
         return AudioRef(path=resolve_path(value, folder))

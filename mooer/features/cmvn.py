@@ -1,6 +1,7 @@
-"""Global mean and variance normalisation: the am.mvn file (Kaldi nnet text) and its estimation."""
+"""Global mean and variance normalisation: its files (am.mvn, Kaldi nnet text; WeNet's sums, JSON) and its estimation."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from mooer.common.files import atomic_write, require_file
 
 MAX_FILE_BYTES = 16 << 20
 VARIANCE_FLOOR = 1e-10
+SUMS_KEYS = ("mean_stat", "var_stat", "frame_num")
+# Sums of float32 may leave a constant bin with a variance that is negative by so much of the mean's square.
+ROUNDING = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,21 +43,25 @@ class Cmvn:
 
 
 def read_cmvn(path: str | Path) -> Cmvn:
-    """Read an am.mvn file: AddShift then Rescale, each vector inside the brackets after its LearnRateCoef.
+    """Read a CMVN file in either form.
+
+    An am.mvn has AddShift then Rescale, each vector inside the brackets after its LearnRateCoef. A JSON object has the sums of
+    the values (mean_stat) and of their squares (var_stat) over all frames, and how many frames those are (frame_num).
 
     Raises:
         PathError: no such file.
-        DataError: anything else than these two components of one size with finite numbers; the message names the file.
+        DataError: anything else than one of these with vectors of one size and finite numbers; the message names the file.
     """
     path = require_file(path, "CMVN file")
+    forms = "an am.mvn is Kaldi nnet text, a global_cmvn is JSON"
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise DataError(f"CMVN file {path} is larger than {MAX_FILE_BYTES} bytes; an am.mvn is Kaldi nnet text")
+        raise DataError(f"CMVN file {path} is larger than {MAX_FILE_BYTES} bytes; {forms}")
     try:
-        tokens = _Tokens(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"CMVN file {path} is not text; an am.mvn is Kaldi nnet text") from error
+        raise DataError(f"CMVN file {path} is not text; {forms}") from error
     try:
-        return _parse(tokens)
+        return _parse_sums(text) if text.lstrip().startswith("{") else _parse(_Tokens(text))
     except ValueError as error:
         raise DataError(f"CMVN file {path}: {error}") from error
 
@@ -67,6 +75,37 @@ def write_cmvn(path: str | Path, cmvn: Cmvn) -> None:
         lines += [f"<{name}> {size}", f"<LearnRateCoef> 0 [ {numbers} ]"]
     with atomic_write(path) as stream:
         stream.write("\n".join([*lines, "</Nnet>", ""]))
+
+
+def write_cmvn_sums(path: str | Path, sums: "CmvnAccumulator") -> None:
+    """Write the sums as the JSON that WeNet and 3M-ASR read, and `read_cmvn` too."""
+    values = (sums.sums.tolist(), sums.squares.tolist(), sums.num_frames)
+    with atomic_write(path) as stream:
+        stream.write(json.dumps(dict(zip(SUMS_KEYS, values, strict=True))) + "\n")
+
+
+def _parse_sums(text: str) -> Cmvn:
+    record = json.loads(text)
+    if sorted(record) != sorted(SUMS_KEYS):
+        raise ValueError(f"must have the keys {', '.join(SUMS_KEYS)}; found {', '.join(record) or 'none'}")
+    sums, squares = (_numbers(record[name], name) for name in SUMS_KEYS[:2])
+    if len(sums) != len(squares):
+        raise ValueError(f"mean_stat has {len(sums)} values but var_stat {len(squares)}")
+    count = record["frame_num"]
+    if type(count) is not int or count < 1:
+        raise ValueError(f"frame_num must be a whole number from 1 up, found {count!r}")
+    if (squares * count < np.square(sums) * (1.0 - ROUNDING)).any():
+        raise ValueError("var_stat is too small for mean_stat and frame_num: a variance would be negative")
+    total = CmvnAccumulator(len(sums))
+    total.num_frames, total.sums, total.squares = count, sums, squares
+    return total.finish(lfr_m=1)
+
+
+def _numbers(values: object, name: str) -> np.ndarray:
+    is_list = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    if not is_list or not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"{name} must be a list of finite numbers, not empty")
+    return np.array(values, dtype=np.float64)
 
 
 class _Tokens:

@@ -55,9 +55,12 @@ class FrameStream:
         self._samples = waiting[count * SHIFT_SAMPLES :].clone()
         if count == 0:
             return self._take(0)
-        self._rows = torch.cat((self._rows, fbank(waiting, self._frontend.config.num_mel_bins)))
+        self._rows = torch.cat((self._rows, self._fbank(waiting)))
         self._decibels = np.concatenate((self._decibels, frame_decibels(waiting, count)))
         return self._take(len(self._rows) - self._row - self._after)
+
+    def _fbank(self, samples: Tensor) -> Tensor:
+        return fbank(samples, self._frontend.config.num_mel_bins, self._frontend.config.window)
 
     def finish(self) -> tuple[Tensor, np.ndarray]:
         """The frames that waited for more, and their decibels; the last frame stands for those that did not come."""

@@ -24,7 +24,7 @@ from mooer.common.lengths import (
 )
 from mooer.features import seamless
 from mooer.features.cmvn import Cmvn
-from mooer.features.fbank import fbank_rows
+from mooer.features.fbank import WINDOWS, Window, fbank_rows
 from mooer.features.lfr import apply_lfr, lfr_room, stack_in_place
 from mooer.features.seamless import seamless_features
 from mooer.features.waveform import sample_frames
@@ -32,7 +32,7 @@ from mooer.features.whisper_mel import whisper_features
 
 # The settings that each kind has; the others must be left as they are.
 _SETTINGS = {
-    "kaldi_fbank": ("num_mel_bins", "lfr_m", "lfr_n"),
+    "kaldi_fbank": ("num_mel_bins", "window", "lfr_m", "lfr_n"),
     "whisper": ("num_mel_bins",),
     "seamless": (),
     "waveform": ("normalise",),
@@ -50,6 +50,8 @@ class FrontendConfig:
     """Samples a second; only 16000 is supported, recordings are resampled when they are read."""
     num_mel_bins: int = 80
     """Mel filters of the fbank; 80 or 128 for whisper."""
+    window: Window = "hamming"
+    """hamming (Paraformer, MooER) or povey (WeNet, 3M-ASR) (kaldi_fbank)."""
     lfr_m: int = 7
     """Frames stacked into one (kaldi_fbank)."""
     lfr_n: int = 6
@@ -70,6 +72,8 @@ class FrontendConfig:
             value = getattr(self, name)
             if not lowest <= value <= highest:
                 raise ConfigError(f"{name} is {value}; allowed: {lowest} to {highest}")
+        if self.window not in WINDOWS:
+            raise ConfigError(f"window {self.window!r} is unknown; allowed: {', '.join(WINDOWS)}")
         if self.kind == "whisper" and self.num_mel_bins not in (80, 128):
             raise ConfigError(f"num_mel_bins is {self.num_mel_bins}; Whisper's encoders read 80 or 128")
 
@@ -194,7 +198,7 @@ class Frontend:
     def _stacked(self, waveforms: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
         """Low-frame-rate frames of all waveforms one after another, and how many each has."""
         config = self.config
-        fbank = fbank_rows(waveforms, config.num_mel_bins, *lfr_room(config.lfr_m))
+        fbank = fbank_rows(waveforms, config.num_mel_bins, *lfr_room(config.lfr_m), window=config.window)
         counts = [lfr_frames(length, config.lfr_n) for length in fbank.counts]
         frames, top = torch.empty(sum(counts), self.feature_dim), 0
         for start, length, count in zip(fbank.starts, fbank.counts, counts, strict=True):

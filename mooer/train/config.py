@@ -215,9 +215,9 @@ class RunConfig:
         _require(is_plain, "a speaker model writes no text: leave validation_error_rate at none")
 
     def _check_vad(self) -> None:
-        data = self.data
-        is_fit = data.frontend.kind == "kaldi_fbank" and data.frontend.lfr_n == 1
-        _require(is_fit, "a fsmn_vad says something every 10 ms: set data.frontend to {lfr_m: 5, lfr_n: 1}")
+        data, frontend = self.data, self.data.frontend
+        is_fit = (frontend.kind, frontend.lfr_n, frontend.window) == ("kaldi_fbank", 1, "hamming")
+        _require(is_fit, "a fsmn_vad says something every 10 ms, by hamming windows: set data.frontend to {lfr_m: 5, lfr_n: 1}")
         _require(data.cmvn_path is not None, "a fsmn_vad needs data.cmvn_path: its published form has an am.mvn")
         _require(data.tasks == (TaskConfig(),), "a fsmn_vad learns from the label speech; remove data.tasks")
         _require(not data.augment.speeds, "data.augment.speeds would move the speech away from its label; remove them")

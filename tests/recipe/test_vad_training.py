@@ -139,6 +139,7 @@ def test_plan_averaging_and_further_training(training_file, tone_runs, tmp_path)
     [
         ("data", {"frontend": {}}, "lfr_m: 5"),
         ("data", {"frontend": {"lfr_m": 3, "lfr_n": 1}, "cmvn_path": "am.mvn"}, "frames of 240 values, the network reads 400"),
+        ("data", {"frontend": {"lfr_m": 5, "lfr_n": 1, "window": "povey"}}, "by hamming windows"),
         ("data", {"cmvn_path": None}, "data.cmvn_path"),
         ("data", {"tasks": [{"task": "ast"}]}, "remove data.tasks"),
         ("data", {"augment": {"speeds": [0.9, 1.1]}}, "away from its label"),

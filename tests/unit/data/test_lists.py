@@ -97,8 +97,11 @@ def test_paths_start_at_the_list_or_else_where_we_are(tmp_path, monkeypatch):
 
 def test_stretches_in_wav_scp(tmp_path):
     assert parse_audio("a.wav#t=1.5,3", tmp_path) == AudioRef(path="a.wav", start=1.5, end=3.0)
-    with pytest.raises(DataError, match="not after its start"):
-        parse_audio("a.wav#t=3,1.5", tmp_path)
+    assert parse_audio("a.wav,1.5,3", tmp_path) == AudioRef(path="a.wav", start=1.5, end=3.0)
+    assert parse_audio("a,1.wav", tmp_path) == AudioRef(path="a,1.wav")
+    for value in ("a.wav#t=3,1.5", "a.wav,3,1.5"):
+        with pytest.raises(DataError, match="not after its start"):
+            parse_audio(value, tmp_path)
 
 
 def test_utterances_round_trip(tmp_path):

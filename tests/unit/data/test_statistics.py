@@ -1,5 +1,6 @@
 """CMVN and feature archives: right, and the same with any number of workers."""
 
+import json
 import pickle
 
 import kaldiio
@@ -37,6 +38,21 @@ def test_cmvn_is_mean_and_deviation(data_dir, tmp_path):
     frames = torch.cat(all_frames(data_dir)).double()
     assert torch.allclose(cmvn.shift.double(), -frames.mean(0).repeat(7), atol=1e-5)
     assert torch.allclose(cmvn.scale.double(), 1 / frames.std(0, unbiased=False).repeat(7), rtol=1e-5)
+
+
+def test_cmvn_as_sums_of_povey_frames(data_dir, tmp_path):
+    source = ("--data_dir", data_dir, "--format", "json", "--output_file")
+    assert run(cmvn_command, *source, tmp_path / "povey", "--window", "povey").exit_code == 0
+    frames = torch.cat([fbank(load_audio(path), window="povey") for path in sorted((data_dir / "wav").iterdir())]).double()
+    record = json.loads((tmp_path / "povey").read_text())
+    assert record["frame_num"] == len(frames)
+    assert np.allclose(record["mean_stat"], frames.sum(0), rtol=1e-9)
+    assert np.allclose(record["var_stat"], frames.square().sum(0), rtol=1e-9)
+    assert run(cmvn_command, *source, tmp_path / "hamming").exit_code == 0
+    assert not np.allclose(json.loads((tmp_path / "hamming").read_text())["mean_stat"], record["mean_stat"], rtol=1e-3)
+    refused = run(cmvn_command, *source, tmp_path / "none", "--lfr_m", 7)
+    assert (refused.exit_code, (tmp_path / "none").exists()) == (2, False)
+    assert "--lfr_m belongs to --format am_mvn" in refused.output
 
 
 def test_cmvn_is_the_same_with_any_number_of_workers(data_dir, tmp_path, monkeypatch):
@@ -87,6 +103,13 @@ def test_dumped_features(data_dir, tmp_path, monkeypatch):
         assert torch.equal(read_matrix(utterance.feats), frames)
         assert int(lengths[utterance.id]) == utterance.num_frames == len(frames)
     assert utterances[1].labels == {"text": "词 1", "en": "word 1"}
+
+
+def test_dumped_features_have_the_window_asked_for(data_dir, tmp_path):
+    done = run(dump_command, "--data_dir", data_dir, "--output_dir", tmp_path / "out", "--window", "povey")
+    assert done.exit_code == 0, done.output
+    first = read_data_list(tmp_path / "out" / "data.list")[0]
+    assert torch.equal(read_matrix(first.feats), fbank(load_audio(data_dir / "wav" / "utt00.wav"), window="povey"))
 
 
 def test_fewer_archives_than_before(data_dir, tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mooer.common.errors import DataError, PathError
-from mooer.features.cmvn import Cmvn, CmvnAccumulator, read_cmvn, write_cmvn
+from mooer.features.cmvn import Cmvn, CmvnAccumulator, read_cmvn, write_cmvn, write_cmvn_sums
 
 GOOD = """<Nnet>
 <Splice> 2 2
@@ -132,3 +133,52 @@ def test_nothing_to_estimate_from_and_a_value_that_never_changes():
 def test_sizes_must_agree():
     with pytest.raises(DataError):
         Cmvn(torch.zeros(3), torch.ones(4))
+
+
+SUMS = {"mean_stat": [4.0, -8.0], "var_stat": [8.0, 16.0], "frame_num": 4}
+
+
+def test_sums_become_mean_and_deviation(file_with):
+    cmvn = read_cmvn(file_with(json.dumps(SUMS)))
+    assert cmvn.shift.tolist() == [-1.0, 2.0]
+    # Variances 2 - 1 and 4 - 4, of which the second has the floor.
+    torch.testing.assert_close(cmvn.scale, torch.tensor([1.0, 1e5]))
+
+
+def test_written_sums_are_read_back(tmp_path):
+    frames = torch.randn(50, 3, generator=torch.Generator().manual_seed(1)) * 3.0 + 7.0
+    sums = CmvnAccumulator(3)
+    sums.accumulate(frames)
+    write_cmvn_sums(tmp_path / "global_cmvn", sums)
+    record = json.loads((tmp_path / "global_cmvn").read_text())
+    assert (list(record), record["frame_num"]) == (["mean_stat", "var_stat", "frame_num"], 50)
+    normalised = read_cmvn(tmp_path / "global_cmvn").apply_(frames)
+    torch.testing.assert_close(normalised.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalised.std(0, unbiased=False), torch.ones(3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frame_num": 0}, "frame_num must be a whole number from 1 up, found 0"),
+        ({"frame_num": 4.0}, "frame_num must be a whole number"),
+        ({"frame_num": True}, "frame_num must be a whole number"),
+        ({"frame_num": 1}, "variance would be negative"),
+        ({"mean_stat": [1.0]}, "mean_stat has 1 values but var_stat 2"),
+        ({"mean_stat": [], "var_stat": []}, "mean_stat must be a list of finite numbers, not empty"),
+        ({"var_stat": [8.0, float("nan")]}, "var_stat must be a list of finite numbers"),
+        ({"var_stat": [8.0, "16"]}, "var_stat must be a list of finite numbers"),
+        ({"var_stat": 8.0}, "var_stat must be a list of finite numbers"),
+        ({"frames": 4}, "must have the keys mean_stat, var_stat, frame_num; found mean_stat, "),
+    ],
+)
+def test_sums_that_cannot_be(file_with, change, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read_cmvn(file_with(json.dumps(SUMS | change)))
+    assert "am.mvn" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"mean_stat": [1]}', json.dumps(SUMS) + "}"])
+def test_damaged_sums(file_with, text):
+    with pytest.raises(DataError):
+        read_cmvn(file_with(text))

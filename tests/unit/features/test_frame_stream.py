@@ -13,10 +13,10 @@ from mooer.features.frame_stream import FrameStream, frame_decibels
 from mooer.features.frontend import Frontend, FrontendConfig
 
 
-def frontend(lfr_m=5):
+def frontend(lfr_m=5, window="hamming"):
     generator = torch.Generator().manual_seed(lfr_m)
     cmvn = Cmvn(torch.randn(80 * lfr_m, generator=generator), torch.rand(80 * lfr_m, generator=generator) + 0.5)
-    return Frontend(FrontendConfig(lfr_m=lfr_m, lfr_n=1), cmvn)
+    return Frontend(FrontendConfig(lfr_m=lfr_m, lfr_n=1, window=window), cmvn)
 
 
 @settings(max_examples=40, deadline=None)
@@ -25,11 +25,12 @@ def frontend(lfr_m=5):
     cuts=st.lists(st.integers(0, 12000), max_size=8),
     lfr_m=st.sampled_from([1, 2, 5, 9]),
     seed=st.integers(0, 9),
+    window=st.sampled_from(["hamming", "povey"]),
 )
-def test_pieces_give_the_frames_and_energies_of_the_whole(num_samples, cuts, lfr_m, seed):
+def test_pieces_give_the_frames_and_energies_of_the_whole(num_samples, cuts, lfr_m, seed, window):
     samples = torch.randn(num_samples, generator=torch.Generator().manual_seed(seed)) * 0.1
-    whole = frontend(lfr_m)(samples)
-    stream = FrameStream(frontend(lfr_m))
+    whole = frontend(lfr_m, window)(samples)
+    stream = FrameStream(frontend(lfr_m, window))
     bounds = [0, *sorted(min(cut, num_samples) for cut in cuts), num_samples]
     parts = [stream.accept(samples[start:end]) for start, end in itertools.pairwise(bounds)]
     parts.append(stream.finish())

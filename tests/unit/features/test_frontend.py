@@ -21,14 +21,20 @@ def a_cmvn(width):
 
 
 @pytest.mark.parametrize(
-    "config", [FrontendConfig(), FrontendConfig(num_mel_bins=40, lfr_m=1, lfr_n=1), FrontendConfig(lfr_m=4, lfr_n=9)]
+    "config",
+    [
+        FrontendConfig(),
+        FrontendConfig(num_mel_bins=40, lfr_m=1, lfr_n=1),
+        FrontendConfig(lfr_m=4, lfr_n=9),
+        FrontendConfig(lfr_m=1, lfr_n=1, window="povey"),
+    ],
 )
 @pytest.mark.parametrize("with_cmvn", [True, False])
 def test_fbank_then_lfr_then_cmvn(config, with_cmvn):
     cmvn = a_cmvn(config.feature_dim) if with_cmvn else None
     frontend = Frontend(config, cmvn)
     for samples in (400, 560, 1200, 1360, 5000, 20000):
-        expected = apply_lfr(fbank(noise(samples), config.num_mel_bins), config.lfr_m, config.lfr_n)
+        expected = apply_lfr(fbank(noise(samples), config.num_mel_bins, config.window), config.lfr_m, config.lfr_n)
         if cmvn:
             expected = (expected + cmvn.shift) * cmvn.scale
         frames = frontend(noise(samples))
@@ -89,7 +95,7 @@ def test_one_bad_recording_fails_the_call_with_its_place():
 def test_a_cmvn_of_another_size_and_impossible_settings():
     with pytest.raises(ConfigError, match=r"80 values.*560"):
         Frontend(cmvn=a_cmvn(80))
-    for settings_ in ({"sample_rate": 8000}, {"num_mel_bins": 0}, {"lfr_m": 0}, {"lfr_n": 0}):
+    for settings_ in ({"sample_rate": 8000}, {"num_mel_bins": 0}, {"lfr_m": 0}, {"lfr_n": 0}, {"window": "hann"}):
         with pytest.raises(ConfigError):
             FrontendConfig(**settings_)
 
@@ -184,6 +190,8 @@ def test_settings_of_other_kinds():
         FrontendConfig(kind="mfcc")
     with pytest.raises(ConfigError, match="num_mel_bins is 100; Whisper's encoders read 80 or 128"):
         FrontendConfig(kind="whisper", num_mel_bins=100)
+    with pytest.raises(ConfigError, match="window means nothing"):
+        FrontendConfig(kind="whisper", window="povey")
     with pytest.raises(ConfigError, match="num_mel_bins means nothing"):
         FrontendConfig(kind="seamless", num_mel_bins=40)
 

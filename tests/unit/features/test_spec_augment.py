@@ -1,10 +1,12 @@
+from collections import Counter
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mooer.common.errors import ConfigError
-from mooer.features.spec_augment import SpecAugmentConfig, spec_augment
+from mooer.features.spec_augment import SpecAugmentConfig, apply_masks, spec_augment
 
 
 def seeded(seed):
@@ -43,13 +45,36 @@ def test_every_width_and_every_place_is_drawn():
     assert seen == {none, one, (False, True, False), (False, False, True), two, (False, True, True)}
 
 
-def test_nothing_to_mask():
+def test_every_width_and_every_place_with_what_passes_the_end_cut_off():
+    settings_ = {"num_time_masks": 1, "max_time_width": 2, "num_frequency_masks": 0, "placing": "anywhere"}
+    config = SpecAugmentConfig(max_time_share=1.0, **settings_)
+    seen = Counter(tuple(masks_of(spec_augment(torch.ones(3, 560), seeded(seed), config))[0].tolist()) for seed in range(600))
+    first, middle, last = (True, False, False), (False, True, False), (False, False, True)
+    assert seen.keys() == {first, middle, last, (True, True, False), (False, True, True)}
+    assert seen[last] > 1.5 * max(seen[first], seen[middle])  # of either width
+    shorter = SpecAugmentConfig(max_time_share=0.34, **settings_)
+    masks = [masks_of(spec_augment(torch.ones(3, 560), seeded(seed), shorter))[0] for seed in range(50)]
+    assert all(mask.sum() == 1 for mask in masks)
+
+
+def test_bands_anywhere_are_cut_off_in_all_stacked_frames():
+    config = SpecAugmentConfig(num_time_masks=0, num_frequency_masks=1, max_frequency_width=200, placing="anywhere")
+    masked = apply_masks(torch.ones(4, 160), [(0.5, 0.25)], config)
+    assert torch.equal(masked.view(4, 2, 80), torch.cat((torch.ones(4, 2, 20), torch.zeros(4, 2, 60)), dim=2))
+
+
+@pytest.mark.parametrize("placing", ["inside", "anywhere"])
+def test_nothing_to_mask(placing):
     frames = torch.randn(30, 560)
-    off = SpecAugmentConfig(num_time_masks=0, num_frequency_masks=0)
+    off = SpecAugmentConfig(num_time_masks=0, num_frequency_masks=0, placing=placing)
     assert torch.equal(spec_augment(frames, seeded(0), off), frames)
+    no_width = SpecAugmentConfig(max_time_width=0, max_frequency_width=0, placing=placing)
+    assert torch.equal(spec_augment(frames, seeded(0), no_width), frames)
 
 
-@pytest.mark.parametrize("settings_", [{"num_time_masks": -1}, {"max_frequency_width": -2}, {"max_time_share": 1.5}])
+@pytest.mark.parametrize(
+    "settings_", [{"num_time_masks": -1}, {"max_frequency_width": -2}, {"max_time_share": 1.5}, {"placing": "out"}]
+)
 def test_impossible_settings(settings_):
     with pytest.raises(ConfigError):
         SpecAugmentConfig(**settings_)
