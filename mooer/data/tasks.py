@@ -23,7 +23,8 @@ from mooer.data.utterance import Utterance
 from mooer.text.piece_tokenizer import PieceTokenizer
 from mooer.text.pieces import END_ID
 from mooer.text.prompts import chat_prompt
-from mooer.text.tokenizer import encode_ctc_targets, encode_prompt_and_answers
+from mooer.text.tokenizer import encode_prompt_and_answers
+from mooer.text.vocabulary import BpeVocabulary, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -145,24 +146,24 @@ class SpeechLlmSamples:
 
 
 class CtcSamples:
-    """Makes the samples and batches of an encoder with CTC.
+    """Makes the samples and batches of an encoder with CTC, and of one with an attention decoder beside it.
 
     Args:
         encoder_frames: how many frames the encoder makes of so many; by default as many.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", encoder_frames: Callable[[int], int] = int) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, vocabulary: Vocabulary, encoder_frames: Callable[[int], int] = int) -> None:
+        self._vocabulary = vocabulary
         self._encoder_frames = encoder_frames
 
     @classmethod
     def of(cls, config: DataConfig, tokenizer: "PreTrainedTokenizerBase") -> "CtcSamples":
         """Those that the `data` section of a training file asks for."""
-        return cls(tokenizer, config.frontend.encoder_frames)
+        return cls(BpeVocabulary(tokenizer), config.frontend.encoder_frames)
 
     def make(self, items: Sequence[Item]) -> list[CtcSample | str]:
         """The sample of each item, or the reason why it cannot be used."""
-        targets = encode_ctc_targets(self._tokenizer, [answer(item.task, item.utterance.labels) for item in items])
+        targets = self._vocabulary.encode([answer(item.task, item.utterance.labels) for item in items])
         return [
             CtcSample(item.utterance.id, item.frames, ids)
             if ctc_frames_needed(ids) <= self._encoder_frames(len(item.frames))
@@ -172,7 +173,7 @@ class CtcSamples:
 
     def collate(self, samples: Sequence[CtcSample]) -> CtcBatch:
         """Their batch."""
-        return collate_ctc(samples, self._tokenizer.pad_token_id)
+        return collate_ctc(samples, self._vocabulary.blank_id)
 
 
 class ParaformerSamples:

@@ -1,6 +1,7 @@
-"""The tokens of a model that reads text alone, from either kind of folder: a Hugging Face tokenizer, or a published token list.
+"""The tokens of a model, from any kind of folder: a Hugging Face tokenizer, a published token list, a dictionary of characters.
 
-A published list is tokens.json, with the pieces that Paraformer writes; see `mooer.text.piece_tokenizer`.
+A published list is tokens.json, with the pieces that Paraformer writes (`mooer.text.piece_tokenizer`); a dictionary is
+lang_char.txt (`mooer.text.characters`).
 """
 
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mooer.common.files import require_dir
+from mooer.text.characters import DICTIONARY_FILE, read_dictionary
 from mooer.text.piece_tokenizer import SEG_DICT_FILE, TOKENS_FILE, UNKNOWN, load_piece_tokenizer
 from mooer.text.pieces import FIRST_TOKENS
 from mooer.text.tokenizer import START_TOKEN, encode_ctc_targets, load_tokenizer, save_tokenizer
@@ -39,13 +41,17 @@ class Vocabulary(Protocol):
 
 
 def load_vocabulary(folder: str | Path) -> Vocabulary:
-    """The vocabulary of a folder that holds tokens.json, or a Hugging Face tokenizer.
+    """The vocabulary of a folder that holds tokens.json, lang_char.txt or a Hugging Face tokenizer.
 
     Raises:
         PathError, ConfigError, DataError: no such folder, no vocabulary in it, or a damaged one.
     """
     folder = require_dir(folder, "tokenizer folder")
-    return PublishedVocabulary(folder) if (folder / TOKENS_FILE).exists() else BpeVocabulary(load_tokenizer(folder))
+    if (folder / TOKENS_FILE).exists():
+        return PublishedVocabulary(folder)
+    if (folder / DICTIONARY_FILE).exists():
+        return read_dictionary(folder / DICTIONARY_FILE)
+    return BpeVocabulary(load_tokenizer(folder))
 
 
 class BpeVocabulary:

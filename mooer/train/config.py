@@ -52,7 +52,8 @@ class ScheduleConfig:
     """How the learning rate follows the step; the formulas are in `mooer.train.optim.learning_rate_share`."""
 
     name: Literal["warmup_cosine", "warmup_linear", "warmup_decay_log", "noam", "constant"] = "warmup_cosine"
-    """warmup_decay_log is the released recipe's: a logarithmic warm-up, then a straight line to 0."""
+    """warmup_decay_log is the released recipe's: a logarithmic warm-up, then a straight line to 0. noam is 3M-ASR's warmup_noam
+    (and WeNet's warmuplr): the rate rises evenly to the peak, then falls with the root of the step."""
     warmup_steps: int = 1000
     """Steps until the peak."""
     total_steps: int | None = None

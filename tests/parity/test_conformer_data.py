@@ -5,7 +5,6 @@ What is not comparable, because it is made in another way here on purpose:
 - Frames after CMVN on padding and under masks: the reference normalises the padded and masked batch, so they are minus the mean
   over the deviation there; here they are 0, which is the mean.
 - Dither: the reference adds noise of one 16-bit step to training and validation recordings; here there is none, or `augment`.
-- Recordings are filtered by their length in frames of the fbank, two fewer than the 10 ms the reference counts.
 """
 
 import json
@@ -18,11 +17,13 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from mooer.audio.io import load_audio
+from mooer.cli import build_tokenizer as tokenizer_command
 from mooer.cli import compute_cmvn as cmvn_command
 from mooer.data.config import AugmentConfig
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.features.spec_augment import SpecAugmentConfig, apply_masks
+from mooer.text.characters import read_dictionary, split_characters
 
 FRONTEND = FrontendConfig(window="povey", lfr_m=1, lfr_n=1)
 FEATURE_TOLERANCE = 2e-3
@@ -126,3 +127,60 @@ def test_the_masks_of_the_recipe_are_a_setting_of_training():
         mask_placing="anywhere",
     )
     assert augment.spec_augment == MASKS["conf"]
+
+
+@pytest.fixture(scope="module")
+def text2token(golden_conformer_moe):
+    return read_json(golden_conformer_moe / "text2token.json")
+
+
+def transcripts(text2token):
+    """The transcripts by their ids, which may be empty."""
+    return {line.split()[0]: line[len(line.split()[0]) :] for line in text2token["lines"]}
+
+
+def characters_of(line):
+    return line.split(" ")[1:] if line.split(" ")[1] else []
+
+
+def test_texts_are_cut_into_the_reference_s_characters(text2token):
+    runs = {name: run["output"] for name, run in text2token["runs"].items()}
+    for place, text in enumerate(transcripts(text2token).values()):
+        expected = {name: characters_of(output[place]) for name, output in runs.items() if name != "s0"}
+        found = split_characters(text)
+        assert found == expected["main"]
+        assert split_characters(text, text2token["runs"]["non_lang_syms"]["symbols"]) == expected["non_lang_syms"]
+        # The other runs cut alike: a space has another name, two characters make a token, none do.
+        assert found == [token.replace("<space>", "▁") for token in expected["default_space"]]
+        assert ["".join(found[first : first + 2]) for first in range(0, len(found), 2)] == expected["n2"]
+        assert "".join(found) == "▁".join(expected["phn"])
+    for line, expected in zip(text2token["lines"], runs["s0"], strict=True):
+        assert " ".join(["", *split_characters(line)]) == expected
+
+
+def test_the_dictionary_is_the_reference_s_to_the_byte(golden_conformer_moe, text2token, tmp_path):
+    texts = [f"{name}{text}\n" for name, text in transcripts(text2token).items() if text.strip()]
+    (tmp_path / "text").write_text("".join(texts), encoding="utf-8")
+    arguments = ["--layout", "characters", "--text", f"{tmp_path}/text", "--output_dir", f"{tmp_path}"]
+    done = CliRunner().invoke(tokenizer_command.main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    expected = (golden_conformer_moe / "lang_char.txt").read_bytes()
+    assert (tmp_path / "lang_char.txt").read_bytes() == expected
+    assert expected.decode("utf-8").splitlines() == text2token["dictionary"]["lines"]
+
+
+def test_labels(golden_conformer_moe, facts):
+    """Of characters, as the recipe has it (with a list of symbols the reference's training data are put in upper case).
+
+    The reference keeps each of several spaces, and the ideographic one as a character, although its dictionary was made without
+    them; here texts are cut in one way everywhere."""
+    dictionary = read_dictionary(golden_conformer_moe / "lang_char.txt")
+    cases = [case for case in facts["tokenize"] if not case["split_with_space"] and case["non_lang_syms"] is None]
+    otherwise = {"多个   空格  abc ", "全角　空格"}
+    assert otherwise <= {case["txt"] for case in cases}
+    for case in cases:
+        if case["txt"] not in otherwise:
+            assert split_characters(case["txt"]) == case["tokens"]
+            assert dictionary.encode([case["txt"]]) == [case["label"]]
+            assert dictionary.decode(case["label"]) == case["txt"].replace("▁", " ")
+    assert dictionary.encode(["全角　空格"]) == dictionary.encode(["全角 空格"])

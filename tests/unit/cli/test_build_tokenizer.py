@@ -55,3 +55,38 @@ def test_a_list_of_words_for_punctuation(tmp_path):
     words = json.loads((tmp_path / "out" / "tokens.json").read_text(encoding="utf-8"))
     assert words == ["<blank>", "<s>", "</s>", "no", "yes", "<unk>"]
     assert CliRunner().invoke(main, [*arguments, "--piece", "x"]).exit_code == 2
+
+
+def test_a_dictionary_of_characters(tmp_path):
+    (tmp_path / "text").write_text("a 今天 <NOISE>\nb OK 天\n", encoding="utf-8")
+    (tmp_path / "dev").write_text("a 明天 明日\n", encoding="utf-8")
+    (tmp_path / "test").write_text("a 今天\n", encoding="utf-8")
+    start = ["--layout", "characters", "--text", f"{tmp_path}/text", "--output_dir", f"{tmp_path}/out", "--mark", "<NOISE>"]
+    checks = ["--check_text", f"{tmp_path}/dev", "--check_text", f"{tmp_path}/test"]
+    done = CliRunner().invoke(main, [*start, *checks])
+    assert done.exit_code == 0, done.output
+    lines = (tmp_path / "out" / "lang_char.txt").read_text(encoding="utf-8").splitlines()
+    assert lines == ["<blank> 0", "<unk> 1", "▁ 2", "<NOISE> 3", "K 4", "O 5", "今 6", "天 7", "<sos/eos> 8"]
+    assert done.stderr.splitlines() == [
+        f"{tmp_path}/dev: 3 characters without a token, 2 different ones: 明日",
+        f"{tmp_path}/test: 0 characters without a token, 0 different ones",
+        f"9 tokens from 2 lines in {tmp_path}/out",
+    ]
+    few = CliRunner().invoke(main, [*start, "--vocab_size", "7"])
+    assert few.exit_code == 0, few.output
+    assert "the texts: 2 characters without a token, 2 different ones: O今" in few.stderr
+
+
+def test_options_of_other_layouts(tmp_path):
+    (tmp_path / "text").write_text("a b\n")
+    start = ["--text", f"{tmp_path}/text", "--output_dir", f"{tmp_path}/out"]
+    for options, message in {
+        ("--layout", "words"): "--layout words needs --vocab_size",
+        ("--vocab_size", "400", "--mark", "<NOISE>"): "belong to --layout characters",
+        ("--vocab_size", "400", "--check_text", f"{tmp_path}/text"): "belong to --layout characters",
+        ("--layout", "characters", "--piece", "x"): "--piece belongs to --layout hugging_face",
+        ("--layout", "characters", "--check_text", f"{tmp_path}/none"): "none",
+    }.items():
+        refused = CliRunner().invoke(main, [*start, *options])
+        assert (refused.exit_code, (tmp_path / "out").exists()) == (2, False), refused.output
+        assert message in refused.stderr

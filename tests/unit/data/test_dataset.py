@@ -320,7 +320,7 @@ def test_what_cannot_be_used_at_all(tmp_path, changed, tokenizer):
     with pytest.raises(ConfigError, match="dev_list"):
         ctc_loader(changed(dev_list=None), tokenizer, "dev")
     with pytest.raises(ConfigError, match="split 'test' is unknown"):
-        build_loader(changed(), "test", CtcSamples(tokenizer))
+        build_loader(changed(), "test", CtcSamples.of(changed(), tokenizer))
 
 
 @pytest.mark.parametrize(

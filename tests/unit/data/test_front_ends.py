@@ -17,6 +17,7 @@ from mooer.data.survey import survey
 from mooer.data.tasks import CtcSamples, Item, SpeechLlmSamples
 from mooer.data.utterance import Utterance
 from mooer.features.frontend import FrontendConfig
+from mooer.text.vocabulary import BpeVocabulary
 
 from .conftest import SECONDS, ctc_loader, write_data_dir
 
@@ -86,8 +87,9 @@ def test_the_shortest_utterances_that_can_be_used(config, tokenizer):
     def made(samples, num_frames):
         return samples.make([Item(utterance, config.tasks[0], torch.zeros(num_frames, 1))])[0]
 
-    ctc = CtcSamples(tokenizer, frontend.encoder_frames)
-    needed = len(made(CtcSamples(tokenizer), 1000).targets)
+    vocabulary = BpeVocabulary(tokenizer)
+    ctc = CtcSamples(vocabulary, frontend.encoder_frames)
+    needed = len(made(CtcSamples(vocabulary), 1000).targets)
     assert made(ctc, 400 + 320 * (needed - 1)).targets
     assert made(ctc, 400 + 320 * (needed - 1) - 1) == "too_long_for_ctc"
     speech_llm = SpeechLlmSamples(tokenizer, 6, encoder_frames=frontend.encoder_frames)
