@@ -20,7 +20,9 @@ class FusionConfig:
     lm_weight: float = 0.0
     """Of the language model's log probabilities."""
     ctc_weight: float = 0.0
-    """Of the log probabilities of Paraformer's CTC layer; its own count fully all the same."""
+    """Of the log probabilities of a CTC layer beside another model, whose own count fully all the same."""
+    reverse_weight: float = 0.0
+    """Share of the decoder that reads from right to left in the score of a model that has both."""
     length_bonus: float = 0.0
     """Added for each token."""
 
@@ -30,6 +32,8 @@ class FusionConfig:
         for name in ("lm_weight", "ctc_weight"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, found {getattr(self, name)}")
+        if not 0.0 <= self.reverse_weight <= 1.0:
+            raise ConfigError(f"reverse_weight must lie in [0, 1], found {self.reverse_weight}")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,10 @@ class Found:
     """Log probability by the language model; 0 without one."""
     ctc_score: float = 0.0
     """Log probability by CTC; 0 without it."""
+    attention_score: float = 0.0
+    """Log probability by a decoder that looked at it again; 0 without one."""
+    ended: bool = True
+    """Whether it came to its end; if not, it was cut at a bound."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mooer.common.errors import ConfigError
-from mooer.models.transformer_lm import FeedForward, interleaved_sinusoids
+from mooer.models.transformer_lm import FeedForward
 from mooer.nn.masks import key_mask, padding_mask
 from mooer.nn.norm import LayerNorm
+from mooer.nn.positions import interleaved_sinusoids
 
 UNUSED_PART = "concat_linear"
 """In the names of tensors that published checkpoints hold, and that nothing was ever computed with."""
