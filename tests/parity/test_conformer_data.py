@@ -130,8 +130,8 @@ def test_the_masks_of_the_recipe_are_a_setting_of_training():
 
 
 @pytest.fixture(scope="module")
-def text2token(golden_conformer_moe):
-    return read_json(golden_conformer_moe / "text2token.json")
+def text2token(golden_conformer):
+    return read_json(golden_conformer / "text2token.json")
 
 
 def transcripts(text2token):
@@ -158,23 +158,23 @@ def test_texts_are_cut_into_the_reference_s_characters(text2token):
         assert " ".join(["", *split_characters(line)]) == expected
 
 
-def test_the_dictionary_is_the_reference_s_to_the_byte(golden_conformer_moe, text2token, tmp_path):
+def test_the_dictionary_is_the_reference_s_to_the_byte(golden_conformer, text2token, tmp_path):
     texts = [f"{name}{text}\n" for name, text in transcripts(text2token).items() if text.strip()]
     (tmp_path / "text").write_text("".join(texts), encoding="utf-8")
     arguments = ["--layout", "characters", "--text", f"{tmp_path}/text", "--output_dir", f"{tmp_path}"]
     done = CliRunner().invoke(tokenizer_command.main, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    expected = (golden_conformer_moe / "lang_char.txt").read_bytes()
+    expected = (golden_conformer / "lang_char.txt").read_bytes()
     assert (tmp_path / "lang_char.txt").read_bytes() == expected
     assert expected.decode("utf-8").splitlines() == text2token["dictionary"]["lines"]
 
 
-def test_labels(golden_conformer_moe, facts):
+def test_labels(golden_conformer, facts):
     """Of characters, as the recipe has it (with a list of symbols the reference's training data are put in upper case).
 
     The reference keeps each of several spaces, and the ideographic one as a character, although its dictionary was made without
     them; here texts are cut in one way everywhere."""
-    dictionary = read_dictionary(golden_conformer_moe / "lang_char.txt")
+    dictionary = read_dictionary(golden_conformer / "lang_char.txt")
     cases = [case for case in facts["tokenize"] if not case["split_with_space"] and case["non_lang_syms"] is None]
     otherwise = {"多个   空格  abc ", "全角　空格"}
     assert otherwise <= {case["txt"] for case in cases}

@@ -30,9 +30,9 @@ def read_json(path):
 
 
 @pytest.fixture
-def shards(golden_conformer_moe, tmp_path):
+def shards(golden_conformer, tmp_path):
     """A copy of the reference's shards, as the index of a shard is written beside it."""
-    return shutil.copytree(golden_conformer_moe / "shards", tmp_path / "shards", copy_function=shutil.copyfile)
+    return shutil.copytree(golden_conformer / "shards", tmp_path / "shards", copy_function=shutil.copyfile)
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def shard_list(shards):
     return path
 
 
-def test_members_of_shards(golden_conformer_moe, shards):
-    for name, members in read_json(golden_conformer_moe / "shards.json")["tars"].items():
+def test_members_of_shards(golden_conformer, shards):
+    for name, members in read_json(golden_conformer / "shards.json")["tars"].items():
         index = index_shard(shards / name)
         assert not index.problems
         texts = {member["name"].removesuffix(".txt"): member["text"] for member in members if member["text"] is not None}
@@ -55,30 +55,30 @@ def test_members_of_shards(golden_conformer_moe, shards):
         assert [item.num_samples for item in index.utterances] == [(size - 44) // 2 for size in sizes]
 
 
-def test_recordings_of_shards_are_the_files_they_were_made_of(golden_conformer_moe, shard_list):
+def test_recordings_of_shards_are_the_files_they_were_made_of(golden_conformer, shard_list):
     reader, utterances = AudioReader(), read_data_list(shard_list)
     assert [item.id for item in utterances] == ["w0", "w1", "w2", "w3", "w4"]
     for utterance in utterances:
-        file = AudioRef(path=str(golden_conformer_moe / "wav" / f"{utterance.id}.wav"))
+        file = AudioRef(path=str(golden_conformer / "wav" / f"{utterance.id}.wav"))
         assert torch.equal(reader.read(utterance.audio), reader.read(file))
 
 
-def test_shards_are_written_as_the_reference_does_to_the_byte(golden_conformer_moe, tmp_path):
-    rules = read_json(golden_conformer_moe / "shards.json")
+def test_shards_are_written_as_the_reference_does_to_the_byte(golden_conformer, tmp_path):
+    rules = read_json(golden_conformer / "shards.json")
     texts = {
         member["name"].removesuffix(".txt"): member["text"]
         for name in SHARDS
         for member in rules["tars"][name]
         if member["text"] is not None
     }
-    wav = golden_conformer_moe / "wav"
+    wav = golden_conformer / "wav"
     utterances = [
         Utterance(name, AudioRef(path=str(wav / f"{name}.wav")), labels={"text": text}) for name, text in texts.items()
     ]
     report = make_shards(utterances, tmp_path / "out", PackOptions(audio_format="keep", num_utts_per_shard=3))
     assert not report.problems
     for name in SHARDS:
-        assert (tmp_path / "out" / name).read_bytes() == (golden_conformer_moe / "shards" / name).read_bytes()
+        assert (tmp_path / "out" / name).read_bytes() == (golden_conformer / "shards" / name).read_bytes()
     assert (tmp_path / "out" / "data.list").read_text().split() == rules["data_list"]
 
 
@@ -93,7 +93,7 @@ def test_a_bad_last_member_is_named_and_the_others_are_used(shards, shard_list):
 
 
 @pytest.fixture
-def loader(golden_conformer_moe, tmp_path):
+def loader(golden_conformer, tmp_path):
     """The loader of one list, with the recipe's frames and characters."""
 
     def build(train_list, **settings):
@@ -106,7 +106,7 @@ def loader(golden_conformer_moe, tmp_path):
             max_frames=1200,
             **settings,
         )
-        dictionary = read_dictionary(golden_conformer_moe / "lang_char.txt")
+        dictionary = read_dictionary(golden_conformer / "lang_char.txt")
         return build_loader(
             config, "train", CtcSamples(dictionary, encoder_frames=lambda num_frames: ((num_frames - 1) // 2 - 1) // 2)
         )
@@ -125,17 +125,17 @@ def rows_of(loader):
 
 
 @pytest.mark.parametrize("form", ["shard", "raw"])
-def test_frames_and_labels_of_batches(golden_conformer_moe, shard_list, loader, form):
-    tensors = load_file(golden_conformer_moe / "dataset.safetensors")
+def test_frames_and_labels_of_batches(golden_conformer, shard_list, loader, form):
+    tensors = load_file(golden_conformer / "dataset.safetensors")
     data_list = shard_list
     if form == "raw":
         texts = {item.id: item.labels for item in read_data_list(shard_list)}
-        wav = golden_conformer_moe / "wav"
+        wav = golden_conformer / "wav"
         lines = [json.dumps({"id": name, "audio": str(wav / f"{name}.wav"), "labels": own}) for name, own in texts.items()]
         data_list = shard_list.with_name("raw.list")
         data_list.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     rows, compared = rows_of(loader(data_list)), 0
-    for number, known in enumerate(read_json(golden_conformer_moe / "dataset.json")[form]):
+    for number, known in enumerate(read_json(golden_conformer / "dataset.json")[form]):
         frames, labels = (tensors[f"{form}.batch{number}.{name}"] for name in ("feats", "labels"))
         for place, name in enumerate(known["keys"]):
             length, size = known["feats_lengths"][place], known["label_lengths"][place]
@@ -146,10 +146,10 @@ def test_frames_and_labels_of_batches(golden_conformer_moe, shard_list, loader, 
     assert compared == len(rows) == 5
 
 
-def test_frames_after_cmvn(golden_conformer_moe, shard_list, loader):
-    rows = rows_of(loader(shard_list, cmvn_path=str(golden_conformer_moe / "global_cmvn.json")))
-    known = read_json(golden_conformer_moe / "dataset.json")["shard"][0]
-    expected = load_file(golden_conformer_moe / "dataset.safetensors")["shard.batch0.feats_after_cmvn"]
+def test_frames_after_cmvn(golden_conformer, shard_list, loader):
+    rows = rows_of(loader(shard_list, cmvn_path=str(golden_conformer / "global_cmvn.json")))
+    known = read_json(golden_conformer / "dataset.json")["shard"][0]
+    expected = load_file(golden_conformer / "dataset.safetensors")["shard.batch0.feats_after_cmvn"]
     for place, (name, length) in enumerate(zip(known["keys"], known["feats_lengths"], strict=True)):
         torch.testing.assert_close(rows[name][0], expected[place, :length], atol=FEATURE_TOLERANCE, rtol=0)
 
@@ -165,11 +165,11 @@ def test_what_the_loader_leaves_out_is_named(shards, shard_list, loader):
     assert {problem.id for problem in found.problems} == {"seg_b", "w4", str(shards / SHARDS[1])}
 
 
-def test_lengths_that_are_left_out(golden_conformer_moe, tmp_path, loader):
-    cases = read_json(golden_conformer_moe / "dataset.json")["filter"]["cases"]
+def test_lengths_that_are_left_out(golden_conformer, tmp_path, loader):
+    cases = read_json(golden_conformer / "dataset.json")["filter"]["cases"]
     wanted = {case["frames_10ms"]: case["kept"] for case in cases if case["label_len"] in (1, 5)}
     assert set(wanted.values()) == {True, False}
-    audio = str(golden_conformer_moe / "wav" / "w0.wav")
+    audio = str(golden_conformer / "wav" / "w0.wav")
     lines = [
         json.dumps({"id": f"u{units}", "audio": audio, "num_samples": 160 * units, "labels": {"text": "好"}})
         for units in wanted
@@ -180,8 +180,8 @@ def test_lengths_that_are_left_out(golden_conformer_moe, tmp_path, loader):
 
 
 @pytest.mark.parametrize("kind", ["dynamic_batch", "static_batch"])
-def test_bounds_of_batches(golden_conformer_moe, kind):
-    known = read_json(golden_conformer_moe / "dataset.json")[kind]
+def test_bounds_of_batches(golden_conformer, kind):
+    known = read_json(golden_conformer / "dataset.json")[kind]
     frames, size = known.get("max_frames_in_batch", 10**6), known.get("batch_size", 10**6)
     rules = BatchRules(max_batch_frames=frames, max_batch_size=size, num_buckets=1, shuffle_buffer=0)
     lengths = torch.tensor(known["lengths"]).numpy()
@@ -189,9 +189,9 @@ def test_bounds_of_batches(golden_conformer_moe, kind):
     assert [plan[number] for number in range(len(plan))] == known["batches"]
 
 
-def test_warmup_noam(golden_conformer_moe):
+def test_warmup_noam(golden_conformer):
     """Row N is the rate of step N - 1; row 0, before training, is of no step."""
-    known = read_json(golden_conformer_moe / "lr_schedule.json")["warmup_noam"]
+    known = read_json(golden_conformer / "lr_schedule.json")["warmup_noam"]
     config = ScheduleConfig(name="noam", warmup_steps=known["conf"]["warmup_steps"])
     rows = known["values"][1:]
     assert len(rows) > 10
@@ -199,9 +199,9 @@ def test_warmup_noam(golden_conformer_moe):
         assert known["lr"] * learning_rate_share(config, calls - 1, total_steps=10**6) == pytest.approx(rate, rel=1e-9)
 
 
-def test_averaged_checkpoints(golden_conformer_moe, tmp_path):
+def test_averaged_checkpoints(golden_conformer, tmp_path):
     """Counts of batches are no weights: the reference makes fractions of them, here they are the first's."""
-    folder = golden_conformer_moe / "average"
+    folder = golden_conformer / "average"
     checkpoints = []
     for number in range(3):
         (tmp_path / f"{number}").mkdir()
