@@ -22,6 +22,7 @@ def load_yaml(path: str | Path, cls: type[T], overrides: tuple[str, ...] = ()) -
     """Read the dataclass `cls` from the YAML file at `path`.
 
     Args:
+        cls: may be a union of dataclasses, which the value of their first field tells apart.
         overrides: `dotted.key=value` strings, applied before checking; the value is parsed as YAML.
 
     Raises:
@@ -40,7 +41,7 @@ def load_yaml(path: str | Path, cls: type[T], overrides: tuple[str, ...] = ()) -
         raise ConfigError(f"{path} must hold a mapping of keys to values, found {type(raw).__name__}")
     for override in overrides:
         _apply_override(raw, override)
-    return from_dict(cls, raw, where=str(path))
+    return _convert(cls, raw, str(path))
 
 
 def from_dict(cls: type[T], raw: dict[str, Any], where: str = "config") -> T:

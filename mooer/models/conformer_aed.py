@@ -22,8 +22,6 @@ from mooer.models.transformer_decoder import BidirectionalDecoder, TransformerDe
 from mooer.nn.masks import padding_mask
 from mooer.nn.moe import Routing, importance_loss, sparsity_loss
 
-BLANK_ID = 0
-
 
 @dataclass(frozen=True, kw_only=True)
 class ConformerLosses:
@@ -75,16 +73,24 @@ class ConformerAed(nn.Module):
 
     Args:
         encoder: with an out_linear, as its embedding network if it has one.
-        decoder: None for a model with CTC alone. Its first and last token is the last of the vocabulary.
+        decoder: None for a model with CTC alone.
+        blank_id: of CTC.
+        boundary_id: the token that stands before a sentence and ends it; None for the last of the vocabulary.
     """
 
     def __init__(
-        self, encoder: ConformerEncoder, decoder: TransformerDecoder | BidirectionalDecoder | None, losses: ConformerLosses
+        self,
+        encoder: ConformerEncoder,
+        decoder: TransformerDecoder | BidirectionalDecoder | None,
+        losses: ConformerLosses,
+        blank_id: int = 0,
+        boundary_id: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.boundary_id = encoder.out_linear.out_features - 1
+        self.blank_id = blank_id
+        self.boundary_id = encoder.out_linear.out_features - 1 if boundary_id is None else boundary_id
         self._weights = losses
         self._attention_loss = AttentionLoss(
             boundary_id=self.boundary_id, smoothing=losses.label_smoothing, reverse_weight=losses.reverse_weight
@@ -123,16 +129,16 @@ class ConformerAed(nn.Module):
         """The losses apart, and the decoder's with its counts; without a decoder, the counts of CTC's best guess."""
         log_probs = self.encoder.ctc_log_probs(encoded.hidden)
         nothing = log_probs.new_zeros(())
-        ctc = _ctc_loss(log_probs, encoded.lengths, targets, target_lengths)
+        ctc = self._ctc_loss(log_probs, encoded.lengths, targets, target_lengths)
         if self.decoder is None:
-            correct = greedy_matches(log_probs.detach(), encoded.lengths, targets, target_lengths, BLANK_ID)
+            correct = greedy_matches(log_probs.detach(), encoded.lengths, targets, target_lengths, self.blank_id)
             attention = LossOutput(nothing, target_lengths.sum(), correct, torch.zeros_like(correct))
         else:
             attention = self._attention_loss(self.decoder, encoded.hidden, encoded.lengths, targets, target_lengths)
         embedding_ctc = nothing
         if encoded.embedding is not None and self._weights.embedding_ctc_weight:
             of_embedding = self.encoder.embed.ctc_log_probs(encoded.embedding)
-            embedding_ctc = _ctc_loss(of_embedding, encoded.lengths, targets, target_lengths)
+            embedding_ctc = self._ctc_loss(of_embedding, encoded.lengths, targets, target_lengths)
         return LossTerms(ctc, attention.loss_sum, embedding_ctc, *_router_losses(encoded.routings, nothing)), attention
 
     def total(self, terms: LossTerms, num_utterances: int, num_tokens: Tensor) -> Tensor:
@@ -146,6 +152,12 @@ class ConformerAed(nn.Module):
         tokens = ctc_weight * terms.ctc + (1.0 - ctc_weight) * attention
         return tokens + weights.embedding_ctc_weight * terms.embedding_ctc + num_utterances * routers
 
+    def _ctc_loss(self, log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+        """[B, U, V] -> the sum over the utterances that can be aligned."""
+        labels = targets.masked_fill(~padding_mask(target_lengths, targets.shape[1]), self.blank_id)
+        rows = log_probs.transpose(0, 1)
+        return F.ctc_loss(rows, labels, lengths, target_lengths, self.blank_id, reduction="sum", zero_infinity=True)
+
     def _encode(self, frames: Tensor, frame_lengths: Tensor) -> Encoded:
         with gradients_unless_frozen(self.encoder):
             return self.encoder.encode(frames, frame_lengths)
@@ -157,10 +169,3 @@ def _router_losses(routings: tuple[Routing, ...], nothing: Tensor) -> tuple[Tens
         return nothing[None], nothing[None]
     sparsity = torch.stack([sparsity_loss(routing.probabilities) for routing in routings])
     return sparsity, torch.stack([importance_loss(routing.probabilities) for routing in routings])
-
-
-def _ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
-    """[B, U, V] -> the sum over the utterances that can be aligned."""
-    labels = targets.masked_fill(~padding_mask(target_lengths, targets.shape[1]), BLANK_ID)
-    rows = log_probs.transpose(0, 1)
-    return F.ctc_loss(rows, labels, lengths, target_lengths, BLANK_ID, reduction="sum", zero_infinity=True)

@@ -4,17 +4,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import nn
 
 from mooer.common.errors import ConfigError, WeightsError
 from mooer.models.conformer_aed import ConformerAed, ConformerLosses
 from mooer.models.conformer_encoder import ConformerEncoder, ConformerEncoderConfig, build_conformer_encoder
 from mooer.models.moe_conformer_encoder import MoeConfig, build_moe_encoder
+from mooer.models.parts import MODEL_FILE
 from mooer.models.transformer_decoder import UNUSED_PART, TransformerDecoderConfig, build_decoder
 from mooer.models.weights import State, load_state, own_tensors, read_state
 
 ENCODER = "encoder."
 EMBEDDING = "encoder.embed."
+CTC_WEIGHT = "encoder.out_linear.weight"
 _EXPERTS, _ROUTERS = ".experts.", (".router_weights", ".router_bias")
 
 
@@ -24,6 +27,12 @@ class ConformerConfig:
 
     family: Literal["conformer"] = "conformer"
     """A Conformer with CTC, and with an attention decoder unless there is no section decoder."""
+    tokenizer_path: str | None = None
+    """Folder with lang_char.txt, tokens.json or the files of a Hugging Face tokenizer, to train with."""
+    blank_id: int = 0
+    """The token that stands for nothing in CTC. In training this and the next are the tokenizer's."""
+    boundary_id: int | None = None
+    """The token that stands before a sentence and ends it; None for the last one."""
     encoder: ConformerEncoderConfig = field(default_factory=ConformerEncoderConfig)
     """Sizes of the encoder."""
     decoder: TransformerDecoderConfig | None = None
@@ -35,7 +44,7 @@ class ConformerConfig:
     losses: ConformerLosses = field(default_factory=ConformerLosses)
     """What is added up."""
     base_path: str | None = None
-    """Weights to start from: a model of the same sizes, a checkpoint of 3M-ASR or model.safetensors of ours. With moe it may
+    """Weights to start from: a model of the same sizes, a checkpoint of 3M-ASR or a model directory of ours. With moe it may
     be a dense one: its second feed-forward part becomes each of the experts."""
     embedding_path: str | None = None
     """A dense model of the sizes of `embedding`, whose encoder the embedding network starts from."""
@@ -79,7 +88,22 @@ def outline_conformer(config: ConformerConfig, vocab_size: int) -> ConformerAed:
     """The model with random weights, or without any on the meta device; no path is read."""
     encoder = build_encoder_of(config, vocab_size)
     decoder = None if config.decoder is None else build_decoder(config.decoder, vocab_size, config.encoder.output_size)
-    return ConformerAed(encoder, decoder, config.losses)
+    return ConformerAed(encoder, decoder, config.losses, config.blank_id, config.boundary_id)
+
+
+def conformer_from_state(config: ConformerConfig, state: State, source: str) -> ConformerAed:
+    """The model of the configuration with these tensors, on the CPU; its paths are not read.
+
+    Raises:
+        WeightsError: the tensors do not fit.
+    """
+    head = state.get(CTC_WEIGHT)
+    if head is None or head.dim() != 2:
+        raise WeightsError(f"{source} holds no Conformer: it has no matrix {CTC_WEIGHT}")
+    with torch.device("meta"):
+        model = outline_conformer(config, len(head))
+    load_state(model, state, source, assign=True)
+    return model
 
 
 def build_encoder_of(config: ConformerConfig, vocab_size: int | None) -> ConformerEncoder:
@@ -90,8 +114,9 @@ def build_encoder_of(config: ConformerConfig, vocab_size: int | None) -> Conform
 
 
 def read_conformer_state(path: str | Path, what: str) -> State:
-    """The tensors of a 3M-ASR checkpoint or of a model of ours, under our names. Raises PathError or WeightsError."""
-    return conformer_state(read_state(path, what))
+    """The tensors of a 3M-ASR checkpoint, or of a model directory of ours, under our names. Raises PathError or WeightsError."""
+    path = Path(path)
+    return conformer_state(read_state(path / MODEL_FILE if path.is_dir() else path, what))
 
 
 def conformer_state(state: State) -> State:

@@ -1,27 +1,24 @@
 """Model directories of ours: everything that decoding needs in one folder.
 
-config.yaml  the ModelConfig           tokenizer/       Hugging Face files
+config.yaml  the ModelConfig, or       tokenizer/       Hugging Face files, tokens.json or lang_char.txt
+  the ConformerConfig
 model.safetensors  all weights but     llm/config.json  the LLM's sizes, if its weights are here
   those of an untouched outside LLM    am.mvn           CMVN
 lora/  in peft's form, if there is one frontend.yaml, run.json
 encoder/  settings of an encoder of transformers, if it is one
 """
 
-import contextlib
 import dataclasses
-import json
-import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 import mooer
-from mooer.common.config import dump_yaml, load_yaml
+from mooer.common.config import load_yaml
 from mooer.common.errors import ConfigError, PathError, WeightsError
-from mooer.common.files import atomic_write, require_dir, require_file, staged_folder
+from mooer.common.files import require_dir, require_file
 from mooer.models.builders import (
     ENCODER_DIR,
     ModelConfig,
@@ -31,15 +28,16 @@ from mooer.models.builders import (
     published_encoder,
     read_encoder_state,
 )
+from mooer.models.conformer_aed import ConformerAed
+from mooer.models.conformer_builder import ConformerConfig, conformer_from_state
 from mooer.models.ctc_model import CtcModel
-from mooer.models.encoder_folder import write_settings
-from mooer.models.llm import LlmConfig, llm_from_state, load_llm
-from mooer.models.lora import LoraConfig, base_llm_state, load_lora, merge_lora, write_lora
+from mooer.models.llm import llm_from_state, load_llm
+from mooer.models.lora import load_lora, merge_lora
 from mooer.models.paraformer import Paraformer
 from mooer.models.paraformer_dir import ParaformerConfig
 from mooer.models.parts import MODEL_FILE, Parts, read_parts
 from mooer.models.speech_llm import SpeechLlm
-from mooer.models.weights import State, check_names, own_tensors, quantise_rows, write_safetensors
+from mooer.models.weights import State, check_names, read_state
 
 CONFIG_FILE = "config.yaml"
 FRONTEND_FILE = "frontend.yaml"
@@ -50,16 +48,6 @@ LLM_DIR = "llm"
 LORA_DIR = "lora"
 FINAL_DIR = "final"
 PACKAGED = ("mini",)
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +70,10 @@ class PartPaths:
 class LoadedModel:
     """A model ready to decode, and the files that belong to it."""
 
-    model: SpeechLlm | CtcModel | Paraformer
+    model: SpeechLlm | CtcModel | ConformerAed | Paraformer
     """In eval mode, without gradients, its LoRA merged."""
-    config: ModelConfig | ParaformerConfig
-    """With the sizes of the loaded parts; both know their family."""
+    config: ModelConfig | ConformerConfig | ParaformerConfig
+    """With the sizes of the loaded parts; each knows its family."""
     tokenizer_dir: Path
     """Folder that `mooer.text.tokenizer.load_tokenizer` reads, or a published Paraformer's with its tokens.json."""
     cmvn_path: Path | None
@@ -94,20 +82,6 @@ class LoadedModel:
     """The front end's settings; None for the released ones."""
     weight_files: tuple[Path, ...]
     """The files that weights were read from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelAssets:
-    """What an exported model directory holds beside configuration and weights."""
-
-    tokenizer_dir: Path
-    """Folder to copy the tokenizer's files from."""
-    cmvn_path: Path | None = None
-    """CMVN file to copy."""
-    frontend: Any = None
-    """A configuration dataclass, written to frontend.yaml."""
-    record: dict[str, Any] = field(default_factory=dict)
-    """Command, commit, versions and the like, written to run.json."""
 
 
 def find_model_dir(path: str | Path) -> Path:
@@ -142,7 +116,9 @@ def load_model_dir(path: str | Path, *, dtype: torch.dtype = torch.float32, over
         PathError, ConfigError, WeightsError: something is missing, or does not fit.
     """
     folder, overrides = find_model_dir(path), overrides or PartPaths()
-    config = load_yaml(folder / CONFIG_FILE, ModelConfig)
+    config = load_yaml(folder / CONFIG_FILE, ModelConfig | ConformerConfig)
+    if isinstance(config, ConformerConfig):
+        return _load_conformer(folder, config, dtype, overrides)
     parts = read_parts(folder, "model directory")
     _check_parts(config, parts, overrides)
     parts = _with_overrides(config, parts, overrides)
@@ -158,15 +134,38 @@ def load_model_dir(path: str | Path, *, dtype: torch.dtype = torch.float32, over
             encoder, adapter_from_state(parts.part("adapter"), encoder.output_size, width, rate, parts.source), llm
         )
         files += llm_files
-    cmvn = overrides.cmvn or folder / CMVN_FILE
     return LoadedModel(
         model=model.to(dtype).eval().requires_grad_(False),
-        config=_with_encoder_sizes(config, parts.encoder, parts.source),
+        config=with_encoder_sizes(config, parts.encoder, parts.source),
         tokenizer_dir=find_tokenizer(overrides.llm or folder),
-        cmvn_path=require_file(cmvn, "CMVN file") if overrides.cmvn or cmvn.exists() else None,
-        frontend_path=folder / FRONTEND_FILE if (folder / FRONTEND_FILE).exists() else None,
         weight_files=tuple(file for file in files if file is not None and file.is_file()),
+        **_frontend_files(folder, overrides),
     )
+
+
+def _load_conformer(folder: Path, config: ConformerConfig, dtype: torch.dtype, overrides: PartPaths) -> LoadedModel:
+    """The same of a Conformer, of which only the CMVN can be taken from elsewhere."""
+    other = [name for name in ("encoder", "adapter", "llm", "lora") if getattr(overrides, name) is not None]
+    if other:
+        raise ConfigError(f"{folder} is of family conformer; its {other[0]} cannot be taken from elsewhere")
+    file = folder / MODEL_FILE
+    model = conformer_from_state(config, read_state(file, "model"), f"{file} (sizes by its {CONFIG_FILE})")
+    return LoadedModel(
+        model=model.to(dtype).eval().requires_grad_(False),
+        config=config,
+        tokenizer_dir=find_tokenizer(folder),
+        weight_files=(file,),
+        **_frontend_files(folder, overrides),
+    )
+
+
+def _frontend_files(folder: Path, overrides: PartPaths) -> dict[str, Path | None]:
+    """The files that a LoadedModel names beside weights and tokenizer."""
+    cmvn, frontend = overrides.cmvn or folder / CMVN_FILE, folder / FRONTEND_FILE
+    return {
+        "cmvn_path": require_file(cmvn, "CMVN file") if overrides.cmvn or cmvn.exists() else None,
+        "frontend_path": frontend if frontend.exists() else None,
+    }
 
 
 def find_tokenizer(folder: Path) -> Path:
@@ -203,7 +202,7 @@ def _load_encoder(folder: Path, config: ModelConfig, parts: Parts) -> nn.Module:
     return published_encoder(config.encoder_type, folder / ENCODER_DIR, state, parts.source)
 
 
-def _with_encoder_sizes(config: ModelConfig, state: State, source: str) -> ModelConfig:
+def with_encoder_sizes(config: ModelConfig, state: State, source: str) -> ModelConfig:
     """The config with the true sizes of a SANM encoder; those of the others are in encoder/config.json."""
     if config.encoder_type != "sanm":
         return config
@@ -234,113 +233,3 @@ def _load_llm_with_lora(
         llm = merge_lora(load_lora(llm, lora))
         files += sorted(lora.glob("adapter_model.*"))
     return llm, files
-
-
-def export_model_dir(
-    model: SpeechLlm | CtcModel,
-    config: ModelConfig,
-    directory: str | Path,
-    assets: ModelAssets,
-    *,
-    int8: bool = False,
-) -> None:
-    """Write a model directory that `load_model_dir` reads; it appears under its name only when complete.
-
-    An LLM that came from a path and was not trained itself is named by its path, not copied.
-
-    Args:
-        config: what the model was built from.
-        int8: matrices as int8 with a scale a row.
-
-    Raises:
-        PathError: the directory exists and is no model directory; it is left alone.
-    """
-    with staged_directory(directory) as folder:
-        outside = config.family == "speech_llm" and has_outside_llm(config)
-        state = _own_state(model, with_llm=not outside)
-        write_safetensors(folder / MODEL_FILE, quantise_rows(state) if int8 else state)
-        if config.encoder_type != "sanm":
-            write_settings(folder / ENCODER_DIR, model.encoder.network.config, model.encoder.preprocessor)
-        if config.family == "speech_llm":
-            _write_llm_files(model, config, folder, outside)
-        _write_text(folder / CONFIG_FILE, dump_yaml(_exported_config(model, config, outside)))
-        copy_tokenizer(assets.tokenizer_dir, folder / TOKENIZER_DIR)
-        if assets.cmvn_path is not None:
-            shutil.copyfile(require_file(assets.cmvn_path, "CMVN file"), folder / CMVN_FILE)
-        if assets.frontend is not None:
-            _write_text(folder / FRONTEND_FILE, dump_yaml(assets.frontend))
-        _write_text(folder / RECORD_FILE, json.dumps(assets.record, indent=2, ensure_ascii=False) + "\n")
-
-
-def has_outside_llm(config: ModelConfig) -> bool:
-    """Whether the LLM's own weights are still those of `config.llm.path`."""
-    return config.llm.path is not None and (config.lora is not None or "llm" in config.freeze)
-
-
-def _own_state(model: SpeechLlm | CtcModel, with_llm: bool) -> State:
-    names = ("encoder", "ctc_head") if isinstance(model, CtcModel) else ("encoder", "adapter")
-    state = {f"{name}.{key}": tensor for name in names for key, tensor in own_tensors(getattr(model, name)).items()}
-    if with_llm and isinstance(model, SpeechLlm):
-        state |= {f"llm.{key}": tensor for key, tensor in base_llm_state(model.llm).items()}
-    return state
-
-
-def _write_llm_files(model: SpeechLlm, config: ModelConfig, folder: Path, outside: bool) -> None:
-    if not outside:
-        _write_text(folder / LLM_DIR / "config.json", model.llm.config.to_json_string(use_diff=False))
-    if config.lora is not None:
-        write_lora(model.llm, folder / LORA_DIR)
-
-
-def _exported_config(model: SpeechLlm | CtcModel, config: ModelConfig, outside: bool) -> ModelConfig:
-    """The config with the model's true sizes and without the paths it was started from."""
-    config = _with_encoder_sizes(config, model.encoder.state_dict(), "the trained model")
-    config = dataclasses.replace(config, encoder_path=None, adapter_path=None, tokenizer_path=None)
-    if config.family == "ctc":
-        return config
-    adapter = dataclasses.replace(
-        config.adapter,
-        hidden_size=model.adapter.linear1.out_features,
-        layer_norm=model.adapter.norm is not None,
-    )
-    llm = LlmConfig(path=str(Path(config.llm.path).resolve())) if outside else _llm_sizes(model, config.llm)
-    lora = None if config.lora is None else LoraConfig(**(dataclasses.asdict(config.lora) | {"path": None}))
-    return dataclasses.replace(config, adapter=adapter, llm=llm, lora=lora)
-
-
-def _llm_sizes(model: SpeechLlm, config: LlmConfig) -> LlmConfig:
-    sizes = model.llm.config
-    return dataclasses.replace(
-        config,
-        path=None,
-        hidden_size=sizes.hidden_size,
-        num_layers=sizes.num_hidden_layers,
-        num_heads=sizes.num_attention_heads,
-        num_kv_heads=getattr(sizes, "num_key_value_heads", None) or sizes.num_attention_heads,
-        intermediate_size=getattr(sizes, "intermediate_size", config.intermediate_size),
-        tie_word_embeddings=bool(getattr(sizes, "tie_word_embeddings", False)),
-    )
-
-
-def copy_tokenizer(source: Path, destination: Path) -> None:
-    """Copy a tokenizer's files, and nothing else of the folder. Raises PathError if there are none."""
-    present = [source / name for name in _TOKENIZER_FILES if (source / name).is_file()]
-    if not present:
-        raise PathError(f"there is no tokenizer in {source}: none of {', '.join(_TOKENIZER_FILES)}")
-    destination.mkdir(parents=True, exist_ok=True)
-    for path in present:
-        shutil.copyfile(path, destination / path.name)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as stream:
-        stream.write(text)
-
-
-def staged_directory(directory: str | Path) -> contextlib.AbstractContextManager[Path]:
-    """A temporary folder that takes the name `directory`, which may be an earlier model directory's, when it is complete.
-
-    Raises:
-        PathError: `directory` exists and is neither empty nor a model directory.
-    """
-    return staged_folder(directory, is_model_dir)

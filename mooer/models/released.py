@@ -18,17 +18,8 @@ from mooer.models.adapter import AdapterConfig
 from mooer.models.builders import ModelConfig, adapter_from_state, encoder_from_state, encoder_sizes
 from mooer.models.llm import LlmConfig, load_llm
 from mooer.models.lora import LoraConfig, base_llm_state, load_lora, merge_lora, write_lora
-from mooer.models.model_dir import (
-    FINAL_DIR,
-    PACKAGED,
-    LoadedModel,
-    PartPaths,
-    copy_tokenizer,
-    find_tokenizer,
-    has_outside_llm,
-    is_model_dir,
-    load_model_dir,
-)
+from mooer.models.model_dir import FINAL_DIR, PACKAGED, LoadedModel, PartPaths, find_tokenizer, is_model_dir, load_model_dir
+from mooer.models.model_export import copy_tokenizer, has_outside_llm
 from mooer.models.paraformer_dir import is_paraformer_dir, load_paraformer
 from mooer.models.parts import Parts, read_parts
 from mooer.models.sanm_encoder import SanmEncoderConfig

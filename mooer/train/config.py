@@ -9,6 +9,7 @@ from mooer.data.config import DataConfig, TaskConfig
 from mooer.data.text_config import TextDataConfig
 from mooer.data.voice_config import VoiceConfig
 from mooer.models.builders import ModelConfig
+from mooer.models.conformer_builder import ConformerConfig
 from mooer.models.paraformer_builder import ParaformerModelConfig
 from mooer.models.punctuation_training import PunctuationModelConfig
 from mooer.models.speaker_classifier import SpeakerModelConfig
@@ -162,7 +163,13 @@ class RunConfig:
     """A whole training file; the resolved one is written to the run folder as config.yaml."""
 
     model: (
-        ModelConfig | ParaformerModelConfig | TransformerLmConfig | VadModelConfig | PunctuationModelConfig | SpeakerModelConfig
+        ModelConfig
+        | ConformerConfig
+        | ParaformerModelConfig
+        | TransformerLmConfig
+        | VadModelConfig
+        | PunctuationModelConfig
+        | SpeakerModelConfig
     )
     """What is trained; its first key, `family`, tells which of these it is."""
     data: DataConfig | TextDataConfig | VoiceConfig
@@ -197,6 +204,8 @@ class RunConfig:
             self._check_vad()
         elif isinstance(self.model, ParaformerModelConfig):
             self._check_paraformer()
+        elif isinstance(self.model, ConformerConfig):
+            self._check_conformer()
         else:
             self._check_speech()
 
@@ -230,6 +239,10 @@ class RunConfig:
         _require(data.frontend == DataConfig().frontend, "a paraformer has one front end, the default: remove data.frontend")
         _require(data.cmvn_path is not None, "a paraformer needs data.cmvn_path: its published form has an am.mvn")
         _require(all(task.task == "asr" for task in data.tasks), "a paraformer transcribes: data.tasks may name asr only")
+
+    def _check_conformer(self) -> None:
+        _require(self.model.tokenizer_path is not None, "a conformer needs model.tokenizer_path, the folder of its tokens")
+        _require(all(task.task == "asr" for task in self.data.tasks), "a conformer transcribes: data.tasks may name asr only")
 
     def _check_encoder_cache(self) -> None:
         _require(

@@ -2,6 +2,7 @@
 
 from mooer.train.config import RunConfig
 from mooer.train.families.base import Family
+from mooer.train.families.conformer import ConformerFamily
 from mooer.train.families.language_model import TransformerLmFamily
 from mooer.train.families.paraformer import ParaformerFamily
 from mooer.train.families.punctuation import PunctuationFamily
@@ -12,6 +13,7 @@ from mooer.train.families.vad import VadFamily
 _FAMILIES = {
     "speech_llm": SpeechLlmFamily,
     "ctc": CtcFamily,
+    "conformer": ConformerFamily,
     "paraformer": ParaformerFamily,
     "transformer_lm": TransformerLmFamily,
     "fsmn_vad": VadFamily,

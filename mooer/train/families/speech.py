@@ -12,7 +12,8 @@ from mooer.data.dataset import Loader, build_loader, list_files
 from mooer.data.tasks import CtcSamples, Samples, SpeechLlmSamples
 from mooer.models.builders import ModelConfig, build_model, check_frontend
 from mooer.models.ctc_model import shortest_alignment
-from mooer.models.model_dir import LoadedModel, ModelAssets, export_model_dir
+from mooer.models.model_dir import LoadedModel
+from mooer.models.model_export import ModelAssets, export_model_dir
 from mooer.models.released import export_released
 from mooer.text.tokenizer import load_tokenizer
 from mooer.train.config import RunConfig

@@ -14,7 +14,7 @@ from mooer.common.errors import ConfigError
 from mooer.decode.int8_linear import has_int8
 from mooer.decode.recognizer import DecodeConfig, Recognizer
 from mooer.models.builders import ModelConfig, build_model
-from mooer.models.model_dir import ModelAssets, export_model_dir
+from mooer.models.model_export import ModelAssets, export_model_dir
 from mooer.models.sanm_encoder import SanmEncoderConfig
 from mooer.models.weights import read_state
 from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer

@@ -21,7 +21,8 @@ from mooer.features.fbank import fbank
 from mooer.models.adapter import AdapterConfig
 from mooer.models.builders import ModelConfig, build_model
 from mooer.models.llm import LlmConfig
-from mooer.models.model_dir import ModelAssets, export_model_dir, load_model_dir
+from mooer.models.model_dir import load_model_dir
+from mooer.models.model_export import ModelAssets, export_model_dir
 from mooer.models.sanm_encoder import SanmEncoderConfig
 from mooer.text.prompts import instruction
 from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer

@@ -10,7 +10,8 @@ from mooer.common.errors import ConfigError, PathError
 from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.models.adapter import AdapterConfig
 from mooer.models.builders import PUBLISHED_ENCODERS, ModelConfig, build_encoder, build_model, check_frontend
-from mooer.models.model_dir import ModelAssets, PartPaths, export_model_dir, load_model_dir
+from mooer.models.model_dir import PartPaths, load_model_dir
+from mooer.models.model_export import ModelAssets, export_model_dir
 from mooer.models.released import export_released
 from mooer.models.sanm_encoder import SanmEncoderConfig
 

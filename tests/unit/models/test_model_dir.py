@@ -9,13 +9,8 @@ from mooer.common.errors import ConfigError, PathError, WeightsError
 from mooer.models.builders import ModelConfig, build_model
 from mooer.models.llm import LlmConfig
 from mooer.models.lora import LoraConfig
-from mooer.models.model_dir import (
-    ModelAssets,
-    PartPaths,
-    export_model_dir,
-    find_model_dir,
-    load_model_dir,
-)
+from mooer.models.model_dir import PartPaths, find_model_dir, load_model_dir
+from mooer.models.model_export import ModelAssets, export_model_dir
 from mooer.models.released import open_model
 from mooer.models.weights import read_state, write_safetensors
 

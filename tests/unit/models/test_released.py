@@ -8,7 +8,8 @@ import torch
 from mooer.common.errors import ConfigError, PathError, WeightsError
 from mooer.models.adapter import AdapterConfig
 from mooer.models.llm import LlmConfig
-from mooer.models.model_dir import ModelAssets, PartPaths, export_model_dir
+from mooer.models.model_dir import PartPaths
+from mooer.models.model_export import ModelAssets, export_model_dir
 from mooer.models.released import export_released, load_released, open_model
 from mooer.models.weights import read_state
 

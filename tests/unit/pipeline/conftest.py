@@ -15,7 +15,7 @@ from mooer.common.torchaudio_compat import ensure_torchaudio
 from mooer.models.adapter import AdapterConfig
 from mooer.models.builders import ModelConfig, build_model
 from mooer.models.llm import LlmConfig
-from mooer.models.model_dir import ModelAssets, export_model_dir
+from mooer.models.model_export import ModelAssets, export_model_dir
 from mooer.models.sanm_encoder import SanmEncoderConfig
 from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer
 
