@@ -220,6 +220,35 @@ def build_wenetspeech(folder):
     return folder
 
 
+WENETSPEECH_EVALUATION = {
+    "DEV": ("audio/dev/youtube/B00000/Y0000004000_--dev.opus", ("天气怎么样", "明天去公园")),
+    "TEST_NET": ("audio/test_net/podcast/B00000/X0000005000_net.opus", ("App很好。",)),
+    "TEST_MEETING": ("audio/test_meeting/far/B00000/T0000006000_meet.opus", ("我们开会",)),
+}
+
+
+def add_wenetspeech_evaluation(corpus):
+    """A recording for each evaluation set, each with segments of one and a half seconds."""
+    file = corpus / "WenetSpeech.json"
+    audios = json.loads(file.read_text(encoding="utf-8"))["audios"]
+    for index, (subset, (path, texts)) in enumerate(WENETSPEECH_EVALUATION.items(), start=1):
+        write_audio(corpus / path, 1.5 * len(texts), index)
+        name = (corpus / path).stem
+        segments = [
+            {
+                "sid": f"{name}_S{number:05d}",
+                "confidence": 1.0,
+                "begin_time": 1.5 * number,
+                "end_time": 1.5 * (number + 1),
+                "subsets": [subset],
+                "text": text,
+            }
+            for number, text in enumerate(texts)
+        ]
+        audios.append({"aid": name, "duration": 1.5 * len(texts), "path": path, "segments": segments})
+    write_metadata(file, audios)
+
+
 def build_ccmt2019(folder):
     """BSTC's development set: one talk with two translated stretches."""
     corpus = folder / "development_data"

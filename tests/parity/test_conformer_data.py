@@ -4,6 +4,7 @@ What is not comparable, because it is made in another way here on purpose:
 - The order of an epoch: ours is drawn from (seed, epoch) as in `mooer.data.sampler`, the reference's from Python's generator.
 - Frames after CMVN on padding and under masks: the reference normalises the padded and masked batch, so they are minus the mean
   over the deviation there; here they are 0, which is the mean.
+- Stretches of recordings begin and end at the nearest sample; the reference cuts off fractions of one: a sample at most.
 - Dither: the reference adds noise of one 16-bit step to training and validation recordings; here there is none, or `augment`.
 """
 

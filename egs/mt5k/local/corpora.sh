@@ -62,6 +62,7 @@ prepare_set() {
       script=../../librispeech/local/prepare_librispeech.py
       [ "$set" != train ] || options=(--set train=train-clean-100,train-clean-360,train-other-500)
       ;;
+    wenetspeech) script=../../wenetspeech/local/prepare_wenetspeech.py ;;
     fleurs_*) script=prepare_fleurs.py ;;
     covost*)
       script=prepare_covost.py

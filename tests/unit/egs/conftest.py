@@ -13,7 +13,7 @@ from mooer.data.check import check_data_dir
 from mooer.data.lists import read_table
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.append(str(ROOT / "egs" / "mt5k" / "local"))
+sys.path += [str(ROOT / "egs" / recipe / "local") for recipe in ("mt5k", "wenetspeech")]
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Prepared:
 
 @pytest.fixture
 def prepare(tmp_path):
-    """Runs a preparation script of egs/mt5k; what it writes must be sound."""
+    """Runs a preparation script of egs/mt5k or egs/wenetspeech; what it writes must be sound."""
 
     def run(name, corpus, *options):
         main = importlib.import_module(f"prepare_{name}").main

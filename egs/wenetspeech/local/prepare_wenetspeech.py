@@ -9,6 +9,11 @@ TEST_MEETING; "text" is its transcript. Layout as read by wenet examples/wenetsp
 recipe.
 """
 
+import sys
+from pathlib import Path
+
+# What the preparation of all corpora shares lies with the recipe that uses them all.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "mt5k" / "local"))
 from corpus_command import corpus_command
 from corpus_directory import write_sets
 from corpus_files import find_corpus
