@@ -114,7 +114,11 @@ def build_encoder_of(config: ConformerConfig, vocab_size: int | None) -> Conform
 
 
 def read_conformer_state(path: str | Path, what: str) -> State:
-    """The tensors of a 3M-ASR checkpoint, or of a model directory of ours, under our names. Raises PathError or WeightsError."""
+    """The tensors of a 3M-ASR checkpoint, or of a model directory of ours, under our names.
+
+    Raises:
+        PathError, WeightsError: it is missing, or unreadable.
+    """
     path = Path(path)
     return conformer_state(read_state(path / MODEL_FILE if path.is_dir() else path, what))
 
