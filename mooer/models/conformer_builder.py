@@ -79,8 +79,6 @@ def build_conformer(config: ConformerConfig, vocab_size: int) -> ConformerAed:
         load_state(model, start_from(own_tensors(model), base, embedding, config.base_path), config.base_path)
     elif embedding is not None:
         load_state(model.encoder.embed, encoder_part(embedding), config.embedding_path)
-    for part in config.freeze:
-        (model.encoder.embed if part == "embedding" else getattr(model, part)).requires_grad_(False)
     return model.train()
 
 
@@ -88,7 +86,10 @@ def outline_conformer(config: ConformerConfig, vocab_size: int) -> ConformerAed:
     """The model with random weights, or without any on the meta device; no path is read."""
     encoder = build_encoder_of(config, vocab_size)
     decoder = None if config.decoder is None else build_decoder(config.decoder, vocab_size, config.encoder.output_size)
-    return ConformerAed(encoder, decoder, config.losses, config.blank_id, config.boundary_id)
+    model = ConformerAed(encoder, decoder, config.losses, config.blank_id, config.boundary_id)
+    for part in config.freeze:
+        (model.encoder.embed if part == "embedding" else getattr(model, part)).requires_grad_(False)
+    return model
 
 
 def conformer_from_state(config: ConformerConfig, state: State, source: str) -> ConformerAed:
