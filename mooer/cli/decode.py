@@ -14,12 +14,13 @@ PATH = click.Path()
 PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
 # What only a speech LLM has a use for, what it has none for, and what is asked of a beam search with other scores.
 LLM_OPTIONS = ("target_language", "instruction", "max_new_tokens", "length_penalty", "batch_seconds")
-FUSION_OPTIONS = ("lm_dir", "lm_weight", "ctc_weight", "length_bonus")
+FUSION_OPTIONS = ("lm_dir", "lm_weight", "ctc_weight", "reverse_weight", "length_bonus")
 SEARCH_OPTIONS = ("beam_size", "nbest")
 # What means nothing for a model of a family.
 USELESS_OPTIONS = {
     "speech_llm": ("mode", "estimate_times", *FUSION_OPTIONS),
     "ctc": (*LLM_OPTIONS, "estimate_times"),
+    "conformer": (*LLM_OPTIONS, "estimate_times"),
     "paraformer": (*LLM_OPTIONS, "mode"),
 }
 CONFIG_OPTIONS = (
@@ -48,14 +49,20 @@ CONFIG_OPTIONS = (
 @click.option("--instruction", help="What the LLM is asked, in place of the task's own words.")
 @click.option(
     "--mode",
-    type=click.Choice(["ctc_greedy", "ctc_prefix_beam"]),
-    help="How a model of family ctc is searched. [default: ctc_greedy, with --lm_dir ctc_prefix_beam]",
+    type=click.Choice(["ctc_greedy", "ctc_prefix_beam", "attention", "attention_rescoring"]),
+    help="How a model of family ctc or conformer is searched. [default: attention_rescoring with an attention decoder; else "
+    "ctc_greedy, with --lm_dir ctc_prefix_beam]",
 )
 @click.option("--estimate_times", is_flag=True, default=None, help="Times of words from a Paraformer trained without.")
 @click.option("--beam_size", type=click.IntRange(1, 64), help="1 is greedy search. [default: by the model]")
-@click.option("--lm_dir", type=PATH, help="Language model, for a Paraformer or a model of family ctc.")
+@click.option("--lm_dir", type=PATH, help="Language model, for a Paraformer or a model of family ctc or conformer.")
 @click.option("--lm_weight", type=click.FloatRange(min=0), help="Of its log probabilities. [default: 0.15]")
-@click.option("--ctc_weight", type=click.FloatRange(min=0), help="Of a Paraformer's CTC layer. [default: 0]")
+@click.option(
+    "--ctc_weight", type=click.FloatRange(min=0), help="Of a Paraformer's CTC layer, or in rescoring. [default: 0, or 0.5]"
+)
+@click.option(
+    "--reverse_weight", type=click.FloatRange(0, 1), help="Of the reverse decoder, in rescoring. [default: as trained]"
+)
 @click.option("--length_bonus", type=float, help="For each token, in a search with --lm_dir and the like. [default: 0]")
 @click.option("--max_new_tokens", type=click.IntRange(min=1), help="[default: by the audio's length, at most 200]")
 @click.option("--length_penalty", type=float, help="Larger favours longer answers. [default: 0.8]")
@@ -137,8 +144,10 @@ def _recognizer(given: dict[str, Any]) -> "Recognizer":
     useless = [name for name in USELESS_OPTIONS[family] if name in given]
     if useless:
         raise ConfigError(f"--{useless[0]} means nothing for a model of family {family}")
-    if family == "ctc" and recognizer.fusion is None and "beam_size" in given:
-        raise ConfigError("--beam_size means nothing for a model of family ctc without --mode ctc_prefix_beam")
+    if family in ("ctc", "conformer") and recognizer.fusion is None and "beam_size" in given:
+        raise ConfigError(
+            f"--beam_size means nothing for a model of family {family} without --mode ctc_prefix_beam or the like"
+        )
     return recognizer
 
 

@@ -110,28 +110,33 @@ class AttentionBeam:
         log_probs, cache = self._decoder.step(beams.last.flatten(), beams.memory, beams.cache)
         num_beams, size = beams.nodes.shape[1], log_probs.shape[1]
         by_lm = self._by_lm(beams, size)
-        gains = log_probs.view_as(by_lm) + self._config.lm_weight * by_lm + self._config.length_bonus
+        gains = log_probs.view(-1, num_beams, size).double() + self._config.length_bonus
+        if by_lm is not None:
+            gains += self._config.lm_weight * by_lm
         gains[..., self._boundary_id] -= self._config.length_bonus
         gains[beams.ended] = -torch.inf
         gains[..., self._boundary_id].masked_fill_(beams.ended, 0.0)
         scores, chosen = (beams.scores[..., None] + gains).flatten(1).topk(num_beams, dim=1)
         parents, tokens = chosen // size, chosen % size
         is_end = tokens == self._boundary_id
+        lm_scores = beams.lm_scores.gather(1, parents)
         return replace(
             beams,
             nodes=self._grown(beams.nodes.gather(1, parents), tokens, ~is_end),
             last=tokens,
             scores=scores,
-            lm_scores=beams.lm_scores.gather(1, parents) + by_lm.flatten(1).gather(1, chosen),
+            lm_scores=lm_scores if by_lm is None else lm_scores + by_lm.flatten(1).gather(1, chosen),
             ended=is_end,
             cache=tuple(block.of(_flat(parents)) for block in cache),
         )
 
-    def _by_lm(self, beams: _Beams, size: int) -> Tensor:
-        """Log probabilities by the language model of what follows each answer [A, K, V]; zeros without, and after the end."""
+    def _by_lm(self, beams: _Beams, size: int) -> Tensor | None:
+        """Log probabilities by the language model of what follows each answer [A, K, V], zeros after its end; None without."""
+        if self._lm is None:
+            return None
         scores = beams.scores.new_zeros(*beams.nodes.shape, size)
         is_open = beams.scores.isfinite() & ~beams.ended
-        if self._lm is not None and is_open.any():
+        if is_open.any():
             scores[is_open] = self._lm.log_probs(beams.nodes[is_open].tolist()).double()
         return scores
 
@@ -150,7 +155,7 @@ class AttentionBeam:
     def _answers(self, beams: _Beams, position: int) -> list[Found]:
         """The answers of an utterance, ended or cut at its bound."""
         return [
-            Found(self._tree.tokens(node), score, lm_score, ended=ended)
+            self._found(self._tree.tokens(node), score, lm_score, ended)
             for node, score, lm_score, ended in zip(
                 beams.nodes[position].tolist(),
                 beams.scores[position].tolist(),
@@ -160,6 +165,10 @@ class AttentionBeam:
             )
             if score > -torch.inf
         ]
+
+    def _found(self, tokens: tuple[int, ...], score: float, lm_score: float, ended: bool) -> Found:
+        others = self._config.lm_weight * lm_score + self._config.length_bonus * len(tokens)
+        return Found(tokens, score, lm_score, attention_score=score - others, ended=ended)
 
 
 def _flat(parents: Tensor) -> Tensor:

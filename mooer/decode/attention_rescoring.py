@@ -16,7 +16,6 @@ from torch import Tensor
 from mooer.decode.fusion import Found, FusionConfig
 from mooer.models.attention_loss import reverse_rows
 from mooer.models.transformer_decoder import BidirectionalDecoder, TransformerDecoder
-from mooer.nn.masks import padding_mask
 
 
 class AttentionRescoring:
@@ -75,4 +74,5 @@ class AttentionRescoring:
         outputs = outputs.scatter(1, counts[:, None], self._boundary_id)
         logits = decoder(inputs, decoder.remember(encoded, lengths)).float()  # [B * K, L + 1, V]
         chosen = logits.gather(2, outputs[:, :, None])[:, :, 0] - logits.logsumexp(dim=2)
-        return chosen.double().masked_fill(~padding_mask(counts + 1, outputs.shape[1]), 0.0).sum(dim=1)
+        places = torch.arange(outputs.shape[1], device=outputs.device)
+        return chosen.double().masked_fill(places > counts[:, None], 0.0).sum(dim=1)

@@ -6,6 +6,7 @@ L tokens, T frames, V vocabulary.
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,7 @@ from mooer.models.cif import integrate
 from mooer.models.published_folder import TOKENS_FILE
 from mooer.text.cjk import join_texts
 from mooer.text.pieces import CONTINUED, read_token_list
-from mooer.text.tokenizer import encode_ctc_targets, load_tokenizer
+from mooer.text.tokenizer import decode_text, encode_ctc_targets, load_tokenizer
 
 SEG_DICT_FILE = "seg_dict"
 _UNSPOKEN = re.compile(r"[^\w']|_")
@@ -84,7 +85,8 @@ class CtcAligner:
             return None
         step = self.recognizer.frontend.config.encoder_frame_seconds
         seconds = [(start * step, end * step) for start, end in path.spans]
-        words = words_of_tokens(self._tokenizer, path.tokens, seconds, token_log_probs(log_probs[0], path))
+        read = partial(decode_text, self._tokenizer)
+        words = words_of_tokens(read, path.tokens, seconds, token_log_probs(log_probs[0], path))
         return _written(pairs, words)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mooer.common.errors import ConfigError
 from mooer.decode.hypothesis import Alternative
@@ -49,9 +50,16 @@ class Found:
     ctc_score: float = 0.0
     """Log probability by CTC; 0 without it."""
     attention_score: float = 0.0
-    """Log probability by a decoder that looked at it again; 0 without one."""
+    """Log probability by a decoder that attends to the frames; 0 without one."""
     ended: bool = True
     """Whether it came to its end; if not, it was cut at a bound."""
+
+    @property
+    def mean_log_prob(self) -> float:
+        """Log probability by the model alone, of its decoder where it has been asked, a token."""
+        if self.attention_score:
+            return self.attention_score / (len(self.tokens) + 1)
+        return self.ctc_score / max(1, len(self.tokens))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +67,8 @@ class Fusion:
     """A search as it is asked for: its settings, the language model, and how many answers are kept."""
 
     config: FusionConfig
+    mode: Literal["ctc_prefix_beam", "attention", "attention_rescoring"] | None = None
+    """Which search, for a model that knows several."""
     lm: TransformerLm | None = None
     """On the device of the model; None without one."""
     lm_files: tuple[Path, ...] = ()

@@ -24,6 +24,7 @@ from mooer.data.archives import read_matrix
 from mooer.data.config import TaskConfig
 from mooer.data.reader import AudioReader
 from mooer.data.utterance import Problem, Utterance
+from mooer.decode.conformer_decoder import ConformerDecoder
 from mooer.decode.ctc_decoder import CtcDecoder
 from mooer.decode.fusion import Fusion
 from mooer.decode.fusion_options import fusion_of
@@ -43,6 +44,7 @@ from mooer.models.weights import checksums
 from mooer.text.pieces import read_token_list
 from mooer.text.prompts import released_instruction
 from mooer.text.tokenizer import load_tokenizer
+from mooer.text.vocabulary import load_vocabulary
 
 # Attention over a longer recording would fill the memory; such ones are to be cut at pauses first.
 MAX_SECONDS = 300.0
@@ -61,17 +63,20 @@ class DecodeConfig:
     """Of the translation: en or zh."""
     instruction: str | None = None
     """What the prompt asks, in place of the task's own words."""
-    mode: Literal["ctc_greedy", "ctc_prefix_beam"] | None = None
-    """How a model of family ctc is searched; None is ctc_prefix_beam where a language model is named, else ctc_greedy."""
+    mode: Literal["ctc_greedy", "ctc_prefix_beam", "attention", "attention_rescoring"] | None = None
+    """How a model of family ctc or conformer is searched; the last two are for one with an attention decoder. None is
+    attention_rescoring for that one, for others ctc_prefix_beam where a language model is named, else ctc_greedy."""
     beam_size: int | None = None
     """Answers kept side by side; 1 is greedy search. None: 4 for a speech LLM; 10 for other models where `mode`, `lm_dir` or
     another setting asks for a beam search."""
     lm_dir: str | None = None
-    """Folder of a language model for a Paraformer or a model of family ctc; None for none."""
+    """Folder of a language model for a Paraformer or a model of family ctc or conformer; None for none."""
     lm_weight: float | None = None
     """Of its log probabilities; None is 0.15."""
     ctc_weight: float | None = None
-    """Of the log probabilities of a Paraformer's CTC layer; None is 0."""
+    """Of the log probabilities of a Paraformer's CTC layer, None is 0; of CTC in attention_rescoring, None is 0.5."""
+    reverse_weight: float | None = None
+    """Share of the decoder that reads from right to left in attention_rescoring; None is its share in training."""
     length_bonus: float | None = None
     """Added for each token of an answer in such a beam search; None is 0."""
     length_penalty: float = 0.8
@@ -305,6 +310,8 @@ def _make_decoder(
     if loaded.config.family == "paraformer":
         tokens = read_token_list(loaded.tokenizer_dir / TOKENS_FILE)
         return ParaformerDecoder(model, tokens, frontend, config.estimate_times, fusion)
+    if loaded.config.family == "conformer":
+        return ConformerDecoder(model, load_vocabulary(loaded.tokenizer_dir), frontend, fusion)
     return CtcDecoder(model, load_tokenizer(loaded.tokenizer_dir), frontend, fusion)
 
 

@@ -2,8 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -11,10 +10,6 @@ from mooer.decode.ctc_search import CtcPath
 from mooer.decode.firing import milliseconds
 from mooer.decode.hypothesis import Word
 from mooer.text.cjk import CJK
-from mooer.text.tokenizer import decode_text
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 # What a decoder writes for bytes that are no character yet.
 _UNFINISHED = "\ufffd"
@@ -42,7 +37,7 @@ def token_log_probs(log_probs: Tensor, path: CtcPath) -> list[float]:
 
 
 def words_of_tokens(
-    tokenizer: "PreTrainedTokenizerBase",
+    read: Callable[[Sequence[int]], str],
     tokens: Sequence[int],
     seconds: Sequence[tuple[float, float]],
     log_probs: Sequence[float],
@@ -53,15 +48,16 @@ def words_of_tokens(
     of the probabilities of the tokens that it has a part of.
 
     Args:
+        read: the text of tokens.
         seconds: begin and end of each token.
         log_probs: of each token.
     """
-    text = decode_text(tokenizer, tokens)
+    text = read(tokens)
     times: list[tuple[float, float] | None] = [None] * len(text)
     owners: list[list[int]] = [[] for _ in text]
     done = 0
     for index in range(len(tokens)):
-        end = len(decode_text(tokenizer, tokens[: index + 1]).rstrip(_UNFINISHED))
+        end = len(read(tokens[: index + 1]).rstrip(_UNFINISHED))
         for place, span in _shares(text, done, min(max(end, done + 1), len(text)), seconds[index]):
             before = times[place]
             times[place] = span if before is None else (before[0], span[1])

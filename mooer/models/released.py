@@ -78,8 +78,9 @@ def open_model(
 def _check_rate(loaded: LoadedModel, downsample_rate: int | None) -> None:
     if downsample_rate is None:
         return
-    if loaded.config.family == "ctc":
-        raise ConfigError(f"a model of family ctc has no adapter, but its downsample rate {downsample_rate} was named")
+    family = loaded.config.family
+    if family != "speech_llm":
+        raise ConfigError(f"a model of family {family} has no adapter, but its downsample rate {downsample_rate} was named")
     rate = loaded.config.adapter.downsample_rate
     if rate != downsample_rate:
         raise WeightsError(f"the model's adapter has downsample rate {rate}; asked for was {downsample_rate}")

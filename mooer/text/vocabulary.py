@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from mooer.common.files import require_dir
 from mooer.text.characters import DICTIONARY_FILE, read_dictionary
 from mooer.text.piece_tokenizer import SEG_DICT_FILE, TOKENS_FILE, UNKNOWN, load_piece_tokenizer
-from mooer.text.pieces import FIRST_TOKENS
-from mooer.text.tokenizer import START_TOKEN, encode_ctc_targets, load_tokenizer, save_tokenizer
+from mooer.text.pieces import FIRST_TOKENS, join_pieces, join_words
+from mooer.text.tokenizer import START_TOKEN, decode_text, encode_ctc_targets, load_tokenizer, save_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +35,9 @@ class Vocabulary(Protocol):
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; those that mark its ends, and the blank, are left out."""
 
     def save(self, folder: Path) -> None:
         """Write the files that `load_vocabulary` reads into an existing folder."""
@@ -69,6 +72,10 @@ class BpeVocabulary:
         """The ids of each text."""
         return encode_ctc_targets(self._tokenizer, texts)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens left out."""
+        return decode_text(self._tokenizer, ids)
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files."""
         save_tokenizer(self._tokenizer, folder)
@@ -94,6 +101,10 @@ class PublishedVocabulary:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text."""
         return [self._tokenizer.encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, as Paraformer's are joined."""
+        return join_words(join_pieces([self.tokens[index] for index in ids]))
 
     def save(self, folder: Path) -> None:
         """Copy the files."""

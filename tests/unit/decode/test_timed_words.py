@@ -1,12 +1,13 @@
 import itertools
 import math
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mooer.decode.timed_words import text_words, words_of_tokens
-from mooer.text.tokenizer import build_bpe_tokenizer, encode_text
+from mooer.text.tokenizer import build_bpe_tokenizer, decode_text, encode_text
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_words_hold_every_character_once(text):
 def test_times_grow_and_lie_within_the_tokens(tokenizer, text):
     tokens = encode_text(tokenizer, text)
     seconds = [(0.1 * index, 0.1 * index + 0.1) for index in range(len(tokens))]
-    words = words_of_tokens(tokenizer, tokens, seconds, [-0.5] * len(tokens))
+    words = words_of_tokens(partial(decode_text, tokenizer), tokens, seconds, [-0.5] * len(tokens))
     assert "".join(word.text for word in words) == "".join(text.split())
     times = [time for word in words for time in (word.start, word.end)]
     assert times == sorted(times)
@@ -57,7 +58,7 @@ def test_bytes_of_one_character_and_the_tokens_of_one_word(tokenizer):
     assert 1 < count < len(tokens), "a character that is no token of its own"
     seconds = [(float(index), index + 1.0) for index in range(len(tokens))]
     log_probs = [*[math.log(0.5)] * count, *[math.log(0.25)] * (len(tokens) - count)]
-    first, second = words_of_tokens(tokenizer, tokens, seconds, log_probs)
+    first, second = words_of_tokens(partial(decode_text, tokenizer), tokens, seconds, log_probs)
     assert (first.text, first.start, first.end, first.confidence) == ("四", 0, 1000 * count, 0.5)
     assert (second.text, second.end, second.confidence) == ("one", 1000 * len(tokens), 0.25)
     assert second.start >= first.end
