@@ -1,16 +1,29 @@
 """The decoder over an encoder's frames, and what is decoded with it: equal to the reference's numbers."""
 
+import itertools
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from mooer.decode.attention_beam import AttentionBeam
+from mooer.decode.attention_rescoring import AttentionRescoring
+from mooer.decode.ctc_prefix_beam import CtcPrefixBeam
+from mooer.decode.ctc_search import greedy_path
+from mooer.decode.fusion import FusionConfig
+from mooer.decode.prefixes import PrefixTree
 from mooer.models.attention_loss import AttentionLoss
+from mooer.models.conformer_builder import conformer_state, outline_conformer
+from mooer.models.conformer_reference import reference_config
 from mooer.models.transformer_decoder import UNUSED_PART, TransformerDecoderConfig, build_decoder
 from mooer.models.weights import load_state
 from mooer.nn.masks import padding_mask
 
-VOCABULARY, WIDTH, BOUNDARY = 31, 32, 30
+VOCABULARY, WIDTH, BLANK, BOUNDARY = 31, 32, 0, 30
 FORWARD = {"atol": 2e-5, "rtol": 1e-4}
+SCORE = 1e-3
+BEAMS = 10
 
 
 def decoder_of(state, prefix, **sizes):
@@ -95,3 +108,107 @@ def test_gradients(golden_conformer, batch, decoder):
         expected = golden[f"decoder.{name}"]
         # A bias of all keys alike changes nothing: its gradient is rounding.
         torch.testing.assert_close(parameter.grad, expected, rtol=1e-3, atol=max(1e-6, 1e-5 * float(expected.abs().max())))
+
+
+def model_of(config, state):
+    model = outline_conformer(reference_config(config, "golden"), VOCABULARY)
+    load_state(model, conformer_state(state), "golden")
+    return model.eval().requires_grad_(False)
+
+
+def encoded_of(model, utterances):
+    """What a model makes of all utterances together: encodings, log probabilities of CTC, and lengths."""
+    frames = [utterances[name][0] for name in sorted(utterances)]
+    padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+    encoded = model.encoder.encode(padded, torch.tensor([len(item) for item in frames]))
+    return encoded.hidden, model.encoder.ctc_log_probs(encoded.hidden), encoded.lengths
+
+
+def heard_by(name, golden):
+    manifest = json.loads((golden / "manifest.json").read_text())
+    model = model_of(manifest["models"][name], load_file(golden / f"{name}.weights.safetensors"))
+    expected = json.loads((golden / "decode.json").read_text())[name]
+    return (
+        model,
+        *encoded_of(model, load_file(golden / "decode_inputs.safetensors")),
+        [expected[key] for key in sorted(expected)],
+    )
+
+
+@pytest.fixture(scope="module", params=["dense_aed", "moe_aed", "embed_ctc", "moe_ctc"])
+def heard(request, golden_conformer):
+    return heard_by(request.param, golden_conformer)
+
+
+@pytest.fixture(scope="module", params=["dense_aed", "moe_aed"])
+def attended(request, golden_conformer):
+    return heard_by(request.param, golden_conformer)
+
+
+def prefix_beam(log_probs, lengths):
+    search = CtcPrefixBeam(FusionConfig(beam_size=BEAMS), BLANK, BOUNDARY, PrefixTree(), symbols=BEAMS)
+    return search.run(log_probs, lengths)
+
+
+def assert_equal_answers(found, expected):
+    """The same answers with the same scores; in the same order, but for neighbours whose scores are as good as equal."""
+    scores = {tuple(item["tokens"]): item["score"] for item in expected}
+    assert {answer.tokens for answer in found} == scores.keys()
+    for answer in found:
+        assert answer.score == pytest.approx(scores[answer.tokens], abs=SCORE)
+    for better, worse in itertools.pairwise(found):
+        assert scores[better.tokens] > scores[worse.tokens] - SCORE
+
+
+def test_greedy(heard):
+    _, _, log_probs, lengths, expected = heard
+    for row, length, item in zip(log_probs, lengths.tolist(), expected, strict=True):
+        assert length == item["encoder_frames"]
+        assert list(greedy_path(row[:length], BLANK).tokens) == item["ctc_greedy"]
+
+
+def test_prefix_beam(heard):
+    _, _, log_probs, lengths, expected = heard
+    for found, item in zip(prefix_beam(log_probs, lengths), expected, strict=True):
+        assert_equal_answers(found, item["ctc_prefix_beam"])
+
+
+@pytest.mark.parametrize("beam_size", [1, 10])
+def test_attention_beam(attended, beam_size):
+    model, encoded, _, lengths, expected = attended
+    search = AttentionBeam(model.decoder, FusionConfig(beam_size=beam_size), BOUNDARY, PrefixTree(), num_answers=beam_size)
+    for found, item in zip(search.run(encoded, lengths), expected, strict=True):
+        known = item[f"attention_beam{beam_size}"]["nbest"]
+        assert_equal_answers(found[: len(known)], known)
+        ended = {tuple(answer["tokens"]): answer["finished"] for answer in known}
+        assert all(answer.ended == ended[answer.tokens] for answer in found[: len(known)])
+
+
+@pytest.mark.parametrize("ctc_weight", ["0.5", "0.0", "0.3"])
+def test_rescoring(attended, ctc_weight):
+    model, encoded, log_probs, lengths, expected = attended
+    rescoring = AttentionRescoring(model.decoder, FusionConfig(ctc_weight=float(ctc_weight)), BOUNDARY)
+    rescored = rescoring.run(encoded, lengths, prefix_beam(log_probs, lengths))
+    for found, item in zip(rescored, expected, strict=True):
+        answers = [tuple(answer["tokens"]) for answer in item["ctc_prefix_beam"]]
+        known = item["attention_rescoring"]
+        combined = dict(zip(answers, known["by_ctc_weight"][ctc_weight]["combined_scores"], strict=True))
+        assert_equal_answers(found, [{"tokens": tokens, "score": score} for tokens, score in combined.items()])
+        assert list(found[0].tokens) == known["by_ctc_weight"][ctc_weight]["tokens"]
+        attention = dict(zip(answers, known["att_scores"], strict=True))
+        for answer in found:
+            assert answer.attention_score == pytest.approx(attention[answer.tokens], abs=SCORE)
+
+
+def test_rescoring_both_ways(golden_conformer):
+    """With the weights that the model was made with: 0.3 of the reverse decoder, 0.5 of CTC."""
+    tensors = load_file(golden_conformer / "bidecoder_aed.safetensors")
+    entry = json.loads((golden_conformer / "manifest.json").read_text())["files"]["bidecoder_aed.safetensors"]
+    config = entry["config"] | {"nnet_proto": "conformer_aed"}
+    state = {name.removeprefix("w."): value for name, value in tensors.items() if name.startswith("w.")}
+    model = model_of(config, state)
+    encoded, log_probs, lengths = encoded_of(model, load_file(golden_conformer / "decode_inputs.safetensors"))
+    rescoring = AttentionRescoring(model.decoder, FusionConfig(ctc_weight=0.5, reverse_weight=0.3), BOUNDARY)
+    rescored = rescoring.run(encoded, lengths, prefix_beam(log_probs, lengths))
+    expected = entry["attention_rescoring_tokens"]
+    assert [list(found[0].tokens) for found in rescored] == [expected[name] for name in sorted(expected)]
