@@ -5,7 +5,7 @@ The router reads an embedding of the frame from another network beside the frame
 Shapes: B batch, T frames, N frames that are routed, D width, M width of the embedding, E experts.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -35,14 +35,49 @@ def importance_loss(probabilities: Tensor) -> Tensor:
     return probabilities.shape[1] * mean.square().sum()
 
 
+class _LinearByGroup(torch.autograd.Function):
+    """Rows [N, in] in consecutive groups, each through a linear layer of its own.
+
+    Every product is written where it belongs. Torch's own gradients of slices would lie apart first, each of full size where
+    the weights are indexed, and then be put together: that alone takes as long as some of the products.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, counts: list[int]) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        ctx.counts = counts
+        output = rows.new_empty(len(rows), weight.shape[1])
+        for own, out, matrix, offset in zip(rows.split(counts), output.split(counts), weight, bias, strict=True):
+            torch.addmm(offset, own, matrix.t(), out=out)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight = ctx.saved_tensors
+        of_rows, of_weight = torch.empty_like(rows), torch.empty_like(weight)
+        of_bias = weight.new_empty(weight.shape[:2])
+        groups = zip(*(tensor.split(ctx.counts) for tensor in (gradient, rows, of_rows)), strict=True)
+        for number, (own, own_rows, out) in enumerate(groups):
+            torch.mm(own, weight[number], out=out)
+            torch.mm(own.t(), own_rows, out=of_weight[number])
+            torch.sum(own, dim=0, out=of_bias[number])
+        return of_rows, of_weight, of_bias, None
+
+
 class StackedLinear(nn.Module):
-    """The weights of one linear layer an expert: weight [E, out, in], bias [E, out]. Its owner applies them."""
+    """A linear layer an expert: weight [E, out, in], bias [E, out]."""
 
     def __init__(self, num_experts: int, input_size: int, output_size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_experts, output_size, input_size))
         self.bias = nn.Parameter(torch.zeros(num_experts, output_size))
         nn.init.xavier_uniform_(self.weight, gain=GAIN)
+
+    def forward(self, rows: Tensor, counts: list[int]) -> Tensor:
+        """[N, in] -> [N, out]: the first counts[0] rows through the first layer, and so on; in autocast's type inside of it."""
+        device = rows.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
+        return _LinearByGroup.apply(rows.to(dtype), self.weight.to(dtype), self.bias.to(dtype), counts)
 
 
 class Experts(nn.Module):
@@ -69,27 +104,16 @@ class Experts(nn.Module):
         Args:
             frames: those of the first expert, then those of the second, and so on.
             counts: how many each has; their sum is N.
-
-        The slices of one expert lie together, so that an expert is two matrix products; taking the weights apart with unbind
-        makes their gradient in one piece, where indexing would make one of full size an expert.
         """
-        capacity = self._capacity(counts)
-        weights = zip(*(layer.unbind() for layer in (*self.w_1.parameters(), *self.w_2.parameters())), strict=True)
-        outputs = [
-            self._apply_one(own, capacity, own_weights) for own, own_weights in zip(frames.split(counts), weights, strict=True)
-        ]
-        return torch.cat(outputs)
+        capacity = int(self.capacity_factor * len(frames) / len(counts)) if self.training else 0
+        if capacity <= 0 or capacity >= max(counts):
+            return self._networks(frames, counts)
+        taken = torch.cat([torch.arange(count, device=frames.device) < capacity for count in counts]).nonzero().squeeze(1)
+        outputs = self._networks(frames[taken], [min(count, capacity) for count in counts])
+        return outputs.new_zeros(len(frames), outputs.shape[1]).index_copy(0, taken, outputs)
 
-    def _capacity(self, counts: list[int]) -> int:
-        """The most frames that an expert takes."""
-        limit = int(self.capacity_factor * sum(counts) / len(counts)) if self.training else 0
-        return limit if limit > 0 else max(counts)
-
-    def _apply_one(self, frames: Tensor, capacity: int, weights: tuple[Tensor, ...]) -> Tensor:
-        weight_1, bias_1, weight_2, bias_2 = weights
-        hidden = F.silu(F.linear(frames[:capacity], weight_1, bias_1))
-        output = F.linear(self.dropout(hidden), weight_2, bias_2)
-        return F.pad(output, (0, 0, 0, max(0, len(frames) - capacity)))
+    def _networks(self, frames: Tensor, counts: list[int]) -> Tensor:
+        return self.w_2(self.dropout(F.silu(self.w_1(frames, counts))), counts)
 
 
 class MoeFeedForward(nn.Module):
