@@ -10,6 +10,7 @@ from mooer.common.lengths import (
     adapter_frames,
     adapter_rates,
     audio_embeddings,
+    conv2d_frames,
     fbank_frames,
     lfr_frames,
     seamless_frames,
@@ -68,3 +69,9 @@ def test_adapter_rates():
     assert adapter_rates(60) == (2, 3, 4)
     assert adapter_rates(20) == (6, 9, 12)
     assert adapter_rates(80) == (3,)
+
+
+@given(st.integers(0, 10_000))
+def test_conv2d_frames_are_those_of_two_convolutions(frames):
+    once = max(0, (frames - 3) // 2 + 1)
+    assert conv2d_frames(frames) == max(0, (once - 3) // 2 + 1)
