@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mooer.common.errors import ConfigError, WeightsError
-from mooer.common.lengths import CONV2D_SHIFT, conv2d_frames
+from mooer.common.lengths import conv2d_frames
 from mooer.decode.attention_beam import AttentionBeam
 from mooer.decode.attention_rescoring import AttentionRescoring
 from mooer.decode.batching import batch_frames, group_by_length
@@ -50,7 +50,7 @@ class ConformerDecoder:
         if fusion is not None and fusion.config.reverse_weight and model.decoder.right_decoder is None:
             raise ConfigError("--reverse_weight needs a decoder that reads from right to left; this model has none")
         self._model, self._fusion = model, fusion
-        self._answers = CtcAnswers(vocabulary.decode, model.blank_id, CONV2D_SHIFT * frontend.frame_seconds)
+        self._answers = CtcAnswers(vocabulary.decode, model.blank_id, frontend.encoder_frame_seconds)
         self._device = model.encoder.out_linear.weight.device
 
     @torch.inference_mode()

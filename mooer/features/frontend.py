@@ -15,6 +15,7 @@ from mooer.common.lengths import (
     WHISPER_MEL_FRAMES,
     WHISPER_SAMPLES,
     WINDOW_SAMPLES,
+    conv2d_frames,
     fbank_frames,
     lfr_frames,
     seamless_frames,
@@ -32,7 +33,7 @@ from mooer.features.whisper_mel import whisper_features
 
 # The settings that each kind has; the others must be left as they are.
 _SETTINGS = {
-    "kaldi_fbank": ("num_mel_bins", "window", "lfr_m", "lfr_n"),
+    "kaldi_fbank": ("num_mel_bins", "window", "lfr_m", "lfr_n", "subsampling"),
     "whisper": ("num_mel_bins",),
     "seamless": (),
     "waveform": ("normalise",),
@@ -44,8 +45,8 @@ class FrontendConfig:
     """What is computed of a waveform; the values of MooER and Paraformer are the defaults."""
 
     kind: Literal["kaldi_fbank", "whisper", "seamless", "waveform"] = "kaldi_fbank"
-    """kaldi_fbank: fbank, LFR and CMVN, for SANM. whisper: Whisper's log mel spectrogram. seamless: fbank normalised for each
-    utterance, in pairs, for w2v-BERT 2.0. waveform: the samples, for HuBERT."""
+    """kaldi_fbank: fbank, LFR and CMVN, for SANM and the Conformer. whisper: Whisper's log mel spectrogram. seamless: fbank
+    normalised for each utterance, in pairs, for w2v-BERT 2.0. waveform: the samples, for HuBERT."""
     sample_rate: int = SAMPLE_RATE
     """Samples a second; only 16000 is supported, recordings are resampled when they are read."""
     num_mel_bins: int = 80
@@ -56,6 +57,8 @@ class FrontendConfig:
     """Frames stacked into one (kaldi_fbank)."""
     lfr_n: int = 6
     """Frames between two stacked ones (kaldi_fbank)."""
+    subsampling: Literal[1, 4] = 1
+    """Frames of which the encoder makes one (kaldi_fbank): 4 for a Conformer, whose convolutions see 7 of them."""
     normalise: bool = True
     """Whether samples get zero mean and unit variance (waveform): do_normalize of the encoder's preprocessor_config.json."""
 
@@ -92,13 +95,15 @@ class FrontendConfig:
     @property
     def encoder_frame_seconds(self) -> float:
         """Time from one frame that the encoder puts out to the next."""
-        return self.frame_seconds if self.kind == "kaldi_fbank" else TWENTY_MS_SAMPLES / SAMPLE_RATE
+        return self.frame_seconds * self.subsampling if self.kind == "kaldi_fbank" else TWENTY_MS_SAMPLES / SAMPLE_RATE
 
     def encoder_frames(self, num_frames: int) -> int:
         """How many frames the encoder makes of `num_frames` frames."""
         if self.kind == "whisper":
             return whisper_frames(num_frames)
-        return waveform_frames(num_frames) if self.kind == "waveform" else num_frames
+        if self.kind == "waveform":
+            return waveform_frames(num_frames)
+        return num_frames if self.subsampling == 1 else conv2d_frames(num_frames)
 
     def encoder_frames_in(self, num_samples: int) -> int:
         """How many frames the encoder makes of a recording of `num_samples`."""
@@ -108,7 +113,7 @@ class FrontendConfig:
             return seamless_frames(num_samples)
         if self.kind == "waveform":
             return waveform_frames(num_samples)
-        return lfr_frames(fbank_frames(num_samples), self.lfr_n)
+        return self.encoder_frames(lfr_frames(fbank_frames(num_samples), self.lfr_n))
 
     def computed_frames(self, num_frames: int) -> int:
         """How many frames the encoder works on for `num_frames` frames: for whisper always 30 s of them."""

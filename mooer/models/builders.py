@@ -13,6 +13,12 @@ from torch import nn
 from mooer.common.errors import ConfigError, WeightsError
 from mooer.common.lengths import adapter_rates
 from mooer.models.adapter import AdapterConfig, LinearAdapter
+from mooer.models.conformer_builder import (
+    ConformerParts,
+    build_encoder_of,
+    encoder_without_ctc,
+    read_encoder_without_ctc,
+)
 from mooer.models.ctc_model import CtcModel
 from mooer.models.encoder_folder import SIZES_FILE, EncoderSettings, read_published_weights, read_settings
 from mooer.models.hubert_encoder import build_hubert
@@ -50,6 +56,8 @@ PUBLISHED_ENCODERS = {
     "w2v_bert": PublishedEncoder("wav2vec2-bert", "seamless", ("wav2vec2_bert.", ""), build_w2v_bert),
     "hubert": PublishedEncoder("hubert", "waveform", ("hubert.", ""), build_hubert),
 }
+# Time from one frame that an encoder puts out to the next, where adapters must make whole embeddings of them.
+FRAME_MILLISECONDS = {"conformer": 40} | {name: encoder.frame_milliseconds for name, encoder in PUBLISHED_ENCODERS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +66,15 @@ class ModelConfig:
 
     family: Literal["speech_llm", "ctc"] = "speech_llm"
     """Encoder, adapter and LLM; or an encoder with a CTC layer."""
-    encoder_type: Literal["sanm", "whisper", "w2v_bert", "hubert"] = "sanm"
-    """SANM (60 ms a frame), or an encoder of transformers (20 ms a frame), which needs encoder_path."""
+    encoder_type: Literal["sanm", "conformer", "whisper", "w2v_bert", "hubert"] = "sanm"
+    """SANM (60 ms a frame), 3M-ASR's Conformer (40 ms), or an encoder of transformers (20 ms), which needs encoder_path."""
     encoder: SanmEncoderConfig = field(default_factory=SanmEncoderConfig)
     """Sizes of a SANM encoder. With encoder_path only attention_heads and dropout count, the others are read off the file."""
+    conformer: ConformerParts | None = None
+    """Sizes of a Conformer, the same as where it was trained."""
     encoder_path: str | None = None
-    """What the encoder starts from: for sanm a released .pth, for the others a Hugging Face folder (config.json,
-    preprocessor_config.json, model.safetensors), for each a model directory of ours."""
+    """What the encoder starts from: for sanm a released .pth, for conformer a checkpoint of 3M-ASR, for the others a Hugging
+    Face folder (config.json, preprocessor_config.json, model.safetensors), for each a model directory of ours."""
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     """Sizes of the adapter. With adapter_path only downsample_rate counts, and must agree with the file."""
     adapter_path: str | None = None
@@ -87,10 +97,12 @@ class ModelConfig:
             raise ConfigError(f"blank_id must be a token id, found {self.blank_id}")
         if "lora" in self.freeze and self.lora is None:
             raise ConfigError("freeze names lora, but there is no section lora")
+        if (self.encoder_type == "conformer") != (self.conformer is not None):
+            raise ConfigError("encoder_type conformer and section conformer, its sizes, go together; set both or none")
         if self.encoder_type != "sanm":
-            self._check_published(PUBLISHED_ENCODERS[self.encoder_type].frame_milliseconds)
+            self._check_adapter_and_sizes(FRAME_MILLISECONDS[self.encoder_type])
 
-    def _check_published(self, frame_milliseconds: int) -> None:
+    def _check_adapter_and_sizes(self, frame_milliseconds: int) -> None:
         if self.encoder != SanmEncoderConfig():
             raise ConfigError(f"section encoder sizes a SANM encoder; remove it, encoder_type is {self.encoder_type}")
         rate, allowed = self.adapter.downsample_rate, adapter_rates(frame_milliseconds)
@@ -103,7 +115,8 @@ class ModelConfig:
     @property
     def frontend_kind(self) -> str:
         """The kind of front end that the encoder reads."""
-        return "kaldi_fbank" if self.encoder_type == "sanm" else PUBLISHED_ENCODERS[self.encoder_type].frontend
+        published = PUBLISHED_ENCODERS.get(self.encoder_type)
+        return "kaldi_fbank" if published is None else published.frontend
 
 
 def build_model(
@@ -146,6 +159,8 @@ def _freeze(model: nn.Module, config: ModelConfig) -> None:
 
 def build_encoder(config: ModelConfig) -> nn.Module:
     """The encoder, with the weights and sizes of `config.encoder_path` if that is given."""
+    if config.encoder_type == "conformer":
+        return _build_conformer(config)
     if config.encoder_path is None:
         if config.encoder_type != "sanm":
             raise ConfigError(f"encoder_type {config.encoder_type} needs encoder_path, the encoder's Hugging Face folder")
@@ -158,8 +173,17 @@ def build_encoder(config: ModelConfig) -> nn.Module:
     return encoder_from_state(parts.part("encoder"), config.encoder, parts.source)
 
 
+def _build_conformer(config: ModelConfig) -> nn.Module:
+    if config.encoder_path is None:
+        return build_encoder_of(config.conformer, None)
+    state = read_encoder_state("conformer", Path(config.encoder_path))
+    return encoder_without_ctc(config.conformer, state, f"encoder weights {config.encoder_path}")
+
+
 def read_encoder_state(encoder_type: str, path: Path) -> State:
     """The tensors of an encoder, from whatever `ModelConfig.encoder_path` may name. Raises PathError or WeightsError."""
+    if encoder_type == "conformer":
+        return read_encoder_without_ctc(path)
     if encoder_type == "sanm" or _is_ours(path):
         return read_parts(path, "encoder weights").part("encoder")
     return read_published_weights(path, PUBLISHED_ENCODERS[encoder_type].prefixes)

@@ -18,7 +18,28 @@ from mooer.models.weights import State, load_state, own_tensors, read_state
 ENCODER = "encoder."
 EMBEDDING = "encoder.embed."
 CTC_WEIGHT = "encoder.out_linear.weight"
+_CTC_LAYER = "out_linear."
 _EXPERTS, _ROUTERS = ".experts.", (".router_weights", ".router_bias")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConformerParts:
+    """An encoder alone, for a model that is no Conformer otherwise."""
+
+    encoder: ConformerEncoderConfig = field(default_factory=ConformerEncoderConfig)
+    """Sizes of the encoder."""
+    moe: MoeConfig | None = None
+    """Experts; without, the encoder is dense."""
+    embedding: ConformerEncoderConfig | None = None
+    """Sizes of the network whose output the routers read; with moe only. It sees as far as the encoder."""
+
+    def __post_init__(self) -> None:
+        if (self.moe is None) != (self.embedding is None):
+            raise ConfigError("moe and embedding go together: routers read the embedding; set both or none")
+        if self.embedding is not None and self.embedding.reference_padding != self.encoder.reference_padding:
+            raise ConfigError("reference_padding must be the same in encoder and embedding")
+        if self.embedding is not None and self.embedding.input_size != self.encoder.input_size:
+            raise ConfigError(f"encoder and embedding read the same frames: input_size must be {self.encoder.input_size}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +73,7 @@ class ConformerConfig:
     """Parts that keep their weights; embedding is a part of the encoder."""
 
     def __post_init__(self) -> None:
-        if (self.moe is None) != (self.embedding is None):
-            raise ConfigError("moe and embedding go together: routers read the embedding; set both or none")
-        if self.embedding is not None and self.embedding.reference_padding != self.encoder.reference_padding:
-            raise ConfigError("reference_padding must be the same in encoder and embedding")
+        _ = self.encoder_parts  # which checks that they fit
         if self.embedding_path is not None and self.moe is None:
             raise ConfigError("embedding_path is set, but there are no experts: add moe and embedding, or remove it")
         missing = "decoder" if self.decoder is None else "embedding" if self.embedding is None else None
@@ -63,6 +81,11 @@ class ConformerConfig:
             raise ConfigError(f"freeze names {missing}, which the model does not have")
         if self.losses.reverse_weight and not (self.decoder and self.decoder.r_num_blocks):
             raise ConfigError("losses.reverse_weight needs a decoder that reads from right to left: decoder.r_num_blocks")
+
+    @property
+    def encoder_parts(self) -> ConformerParts:
+        """The encoder alone."""
+        return ConformerParts(encoder=self.encoder, moe=self.moe, embedding=self.embedding)
 
 
 def build_conformer(config: ConformerConfig, vocab_size: int) -> ConformerAed:
@@ -84,7 +107,7 @@ def build_conformer(config: ConformerConfig, vocab_size: int) -> ConformerAed:
 
 def outline_conformer(config: ConformerConfig, vocab_size: int) -> ConformerAed:
     """The model with random weights, or without any on the meta device; no path is read."""
-    encoder = build_encoder_of(config, vocab_size)
+    encoder = build_encoder_of(config.encoder_parts, vocab_size)
     decoder = None if config.decoder is None else build_decoder(config.decoder, vocab_size, config.encoder.output_size)
     model = ConformerAed(encoder, decoder, config.losses, config.blank_id, config.boundary_id)
     for part in config.freeze:
@@ -107,11 +130,31 @@ def conformer_from_state(config: ConformerConfig, state: State, source: str) -> 
     return model
 
 
-def build_encoder_of(config: ConformerConfig, vocab_size: int | None) -> ConformerEncoder:
-    """The encoder alone; without CTC layers if `vocab_size` is None."""
-    if config.moe is None:
-        return build_conformer_encoder(config.encoder, vocab_size)
-    return build_moe_encoder(config.encoder, config.moe, config.embedding, vocab_size)
+def build_encoder_of(parts: ConformerParts, vocab_size: int | None) -> ConformerEncoder:
+    """The encoder with random weights; without CTC layers if `vocab_size` is None."""
+    if parts.moe is None:
+        return build_conformer_encoder(parts.encoder, vocab_size)
+    return build_moe_encoder(parts.encoder, parts.moe, parts.embedding, vocab_size)
+
+
+def encoder_without_ctc(parts: ConformerParts, state: State, source: str) -> ConformerEncoder:
+    """The encoder of the sizes, with the tensors of `state`. Raises WeightsError if they do not fit."""
+    with torch.device("meta"):
+        encoder = build_encoder_of(parts, None)
+    load_state(encoder, state, source, assign=True)
+    return encoder
+
+
+def read_encoder_without_ctc(path: Path) -> State:
+    """The encoder's tensors of a checkpoint of 3M-ASR or a model directory of ours, whatever the model does with it.
+
+    Raises:
+        PathError, WeightsError: no such file, an unreadable one, or none with an encoder.
+    """
+    state = encoder_part(read_conformer_state(path / MODEL_FILE if path.is_dir() else path, "encoder weights"))
+    if not state:
+        raise WeightsError(f"encoder weights {path} hold no encoder")
+    return {name: tensor for name, tensor in state.items() if _CTC_LAYER not in name}
 
 
 def read_conformer_state(path: str | Path, what: str) -> State:

@@ -237,7 +237,7 @@ class ConformerEncoder(nn.Module):
         self.after_norm = LayerNorm(positions.width)
         self.out_linear = out_linear
         self.output_size = positions.width
-        self.frontend = {"kind": "kaldi_fbank", "num_mel_bins": subsampling.input_size, "lfr_m": 1, "lfr_n": 1}
+        self.frontend = {"num_mel_bins": subsampling.input_size, "lfr_m": 1, "lfr_n": 1, "subsampling": CONV2D_SHIFT}
         self._chunk_habits = chunk_habits
         self._reference_padding = reference_padding
 

@@ -29,7 +29,7 @@ from mooer.models.builders import (
     read_encoder_state,
 )
 from mooer.models.conformer_aed import ConformerAed
-from mooer.models.conformer_builder import ConformerConfig, conformer_from_state
+from mooer.models.conformer_builder import ConformerConfig, conformer_from_state, encoder_without_ctc
 from mooer.models.ctc_model import CtcModel
 from mooer.models.llm import llm_from_state, load_llm
 from mooer.models.lora import load_lora, merge_lora
@@ -55,7 +55,7 @@ class PartPaths:
     """Where the parts of a model lie; None for a part that is not named."""
 
     encoder: Path | None = None
-    """A released .pth, a model directory of ours, or the Hugging Face folder of an encoder of transformers."""
+    """A released .pth, a model directory of ours, a 3M-ASR checkpoint, or an encoder's Hugging Face folder."""
     adapter: Path | None = None
     """A released adapter_project.pt, or a model directory of ours."""
     llm: Path | None = None
@@ -199,11 +199,13 @@ def _load_encoder(folder: Path, config: ModelConfig, parts: Parts) -> nn.Module:
     state = parts.part("encoder")
     if config.encoder_type == "sanm":
         return encoder_from_state(state, config.encoder, parts.source)
+    if config.encoder_type == "conformer":
+        return encoder_without_ctc(config.conformer, state, parts.source)
     return published_encoder(config.encoder_type, folder / ENCODER_DIR, state, parts.source)
 
 
 def with_encoder_sizes(config: ModelConfig, state: State, source: str) -> ModelConfig:
-    """The config with the true sizes of a SANM encoder; those of the others are in encoder/config.json."""
+    """The config with the true sizes of a SANM encoder; it has those of a Conformer, encoder/config.json the others'."""
     if config.encoder_type != "sanm":
         return config
     return dataclasses.replace(config, encoder=encoder_sizes(state, config.encoder, source))

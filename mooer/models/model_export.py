@@ -12,7 +12,7 @@ from typing import Any
 from mooer.common.config import dump_yaml
 from mooer.common.errors import PathError
 from mooer.common.files import atomic_write, require_file, staged_folder
-from mooer.models.builders import ENCODER_DIR, ModelConfig
+from mooer.models.builders import ENCODER_DIR, PUBLISHED_ENCODERS, ModelConfig
 from mooer.models.conformer_aed import ConformerAed
 from mooer.models.conformer_builder import ConformerConfig
 from mooer.models.ctc_model import CtcModel
@@ -85,7 +85,7 @@ def export_model_dir(
     outside = config.family == "speech_llm" and has_outside_llm(config)
     state = _own_state(model, with_llm=not outside)
     with _new_directory(directory, state, assets, int8) as folder:
-        if config.encoder_type != "sanm":
+        if config.encoder_type in PUBLISHED_ENCODERS:
             write_settings(folder / ENCODER_DIR, model.encoder.network.config, model.encoder.preprocessor)
         if config.family == "speech_llm":
             _write_llm_files(model, config, folder, outside)

@@ -42,7 +42,7 @@ def configured(tone_runs, characters, tmp_path):
         path = tone_runs.file(tmp_path / name, **{"max_epochs": None} | training)
         config = yaml.safe_load(path.read_text())
         config["model"] = {"family": "conformer", "tokenizer_path": str(characters), **model}
-        config["data"] |= {"frontend": {"lfr_m": 1, "lfr_n": 1, "window": "povey"}, "num_workers": 0}
+        config["data"] |= {"frontend": {"lfr_m": 1, "lfr_n": 1, "subsampling": 4, "window": "povey"}, "num_workers": 0}
         path.write_text(yaml.safe_dump(config))
         return path
 

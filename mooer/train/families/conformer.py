@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mooer.common.lengths import conv2d_frames
 from mooer.data.batch import CtcBatch
 from mooer.data.dataset import Loader, build_loader, list_files
 from mooer.data.tasks import CtcSamples
@@ -46,7 +45,8 @@ class ConformerFamily(Family):
 
     def loader(self, split: Split, rank: int = 0, world_size: int = 1) -> Loader:
         """The batches of a rank."""
-        return build_loader(self._config.data, split, CtcSamples(self.vocabulary, conv2d_frames), rank, world_size)
+        data = self._config.data
+        return build_loader(data, split, CtcSamples(self.vocabulary, data.frontend.encoder_frames), rank, world_size)
 
     def count_targets(self, batch: CtcBatch) -> int:
         """Tokens, and an end for each sentence where there is a decoder."""

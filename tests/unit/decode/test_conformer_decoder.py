@@ -22,7 +22,7 @@ from mooer.text.characters import build_dictionary
 
 ENCODER = ConformerEncoderConfig(output_size=16, attention_heads=2, linear_units=24, num_blocks=2, kernel_size=3)
 DECODER = TransformerDecoderConfig(attention_heads=2, linear_units=24, num_blocks=1, r_num_blocks=1)
-FRONTEND = FrontendConfig(window="povey", lfr_m=1, lfr_n=1)
+FRONTEND = FrontendConfig(window="povey", lfr_m=1, lfr_n=1, subsampling=4)
 MODES = ["ctc_greedy", "ctc_prefix_beam", "attention", "attention_rescoring"]
 
 

@@ -33,7 +33,9 @@ def written(request, tmp_path):
     torch.manual_seed(1)
     model = outline_conformer(config, len(dictionary.tokens))
     assets = ModelAssets(
-        tokenizer_dir=tmp_path / "tokenizer", frontend=FrontendConfig(lfr_m=1, lfr_n=1, window="povey"), record={"step": 3}
+        tokenizer_dir=tmp_path / "tokenizer",
+        frontend=FrontendConfig(lfr_m=1, lfr_n=1, subsampling=4, window="povey"),
+        record={"step": 3},
     )
     export_conformer_dir(model, config, tmp_path / "model", assets)
     return tmp_path / "model", config, model
@@ -54,14 +56,14 @@ def test_there_and_back(written):
 def test_paths_and_frozen_parts_are_not_written(written, tmp_path):
     folder, config, model = written
     started = ConformerConfig(**(vars(config) | {"base_path": "/nowhere", "freeze": ["encoder"]}))
-    assets = ModelAssets(tokenizer_dir=folder / "tokenizer", frontend=FrontendConfig(lfr_m=1, lfr_n=1))
+    assets = ModelAssets(tokenizer_dir=folder / "tokenizer", frontend=FrontendConfig(lfr_m=1, lfr_n=1, subsampling=4))
     export_conformer_dir(model, started, tmp_path / "other", assets)
     assert load_model_dir(tmp_path / "other").config == config
 
 
 def test_int8_is_close(written, tmp_path):
     folder, config, model = written
-    assets = ModelAssets(tokenizer_dir=folder / "tokenizer", frontend=FrontendConfig(lfr_m=1, lfr_n=1))
+    assets = ModelAssets(tokenizer_dir=folder / "tokenizer", frontend=FrontendConfig(lfr_m=1, lfr_n=1, subsampling=4))
     export_conformer_dir(model, config, tmp_path / "small", assets, int8=True)
     exact, rounded = model.encoder.out_linear.weight, load_model_dir(tmp_path / "small").model.encoder.out_linear.weight
     assert 0 < (exact - rounded).abs().max() < exact.abs().max() / 100

@@ -174,7 +174,9 @@ def test_choices_that_contradict_each_other(folders):
         build_encoder(ModelConfig(encoder_type="whisper", family="ctc"))
     with pytest.raises(PathError, match="absent"):
         build_encoder(ModelConfig(encoder_type="whisper", family="ctc", encoder_path="absent"))
-    with pytest.raises(ConfigError, match="encoder_type is 'wavlm'; allowed: 'sanm', 'whisper', 'w2v_bert', 'hubert'"):
+    with pytest.raises(
+        ConfigError, match="encoder_type is 'wavlm'; allowed: 'sanm', 'conformer', 'whisper', 'w2v_bert', 'hubert'"
+    ):
         from_dict(ModelConfig, {"encoder_type": "wavlm"})
 
 
