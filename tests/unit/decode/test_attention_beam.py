@@ -68,6 +68,8 @@ def test_wide_enough_it_is_exact(decoder, lm, lm_weight, length_bonus):
     assert {(answer.tokens, answer.ended) for answer in found} == exact.keys()
     for answer in found:
         assert answer.score == pytest.approx(exact[answer.tokens, answer.ended], abs=1e-4)
+        others = lm_weight * answer.lm_score + length_bonus * len(answer.tokens)
+        assert answer.attention_score == pytest.approx(answer.score - others, abs=1e-6)
         if lm_weight:
             inputs = torch.tensor([[END, *answer.tokens]])
             assert answer.lm_score == pytest.approx(log_prob(lm.logits(inputs)[0], answer.tokens, answer.ended), abs=1e-4)

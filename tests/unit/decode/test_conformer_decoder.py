@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from mooer.cli.decode import main
 from mooer.common.errors import ConfigError, WeightsError
 from mooer.decode.conformer_decoder import ConformerDecoder
+from mooer.decode.ctc_prefix_beam import CtcPrefixBeam
+from mooer.decode.prefixes import PrefixTree
 from mooer.decode.recognizer import DecodeConfig, Recognizer
 from mooer.features.frontend import FrontendConfig
 from mooer.models.conformer_aed import ConformerLosses
@@ -114,6 +116,20 @@ def test_modes_differ(model_dir):
     assert [answer.tokens for answer in found["attention"]] != [answer.tokens for answer in found["ctc_prefix_beam"]]
     scores = {mode: [answer.score for answer in answers] for mode, answers in found.items()}
     assert len({tuple(values) for values in scores.values()}) == len(MODES)
+
+
+def test_the_prefix_beam_prunes_as_the_reference_does(model_dir):
+    used = recognizer(model_dir, mode="ctc_prefix_beam", beam_size=1)
+    model, (identity, waveform) = used.loaded.model, waveforms()[2]
+    frames = used.frontend(waveform)
+    log_probs, lengths = model.log_probs(frames[None], torch.tensor([len(frames)]))
+    strict, loose = (
+        CtcPrefixBeam(used.fusion.config, 0, model.boundary_id, PrefixTree(), symbols=symbols).run(log_probs, lengths)[0]
+        for symbols in (1, None)
+    )
+    (result,) = used.recognize([(identity, waveform)])
+    assert result.answer.score == pytest.approx(strict[0].score, abs=1e-4)
+    assert strict[0].score < loose[0].score - 1e-3
 
 
 def test_usual_settings(model_dir, ctc_dir, lm_dir):

@@ -1,5 +1,6 @@
 """Prefix beam search: equal to counting every way to say every answer."""
 
+import copy
 import itertools
 import math
 
@@ -180,6 +181,18 @@ def test_frames_in_which_nothing_is_possible():
     nothing, found = run(log_probs, beam_size=3)
     assert nothing == []
     assert len(found) == 3
+
+
+def test_what_the_language_model_rules_out(lm):
+    """Beginnings that cannot be leave nothing behind in those that can, where there are more beams than these."""
+    strict = copy.deepcopy(lm)
+    strict.decoder.bias[3] = -math.inf
+    log_probs = noise(1, 5, seed=3)
+    (found,) = run(log_probs, lm=strict, beam_size=400, lm_weight=0.4)
+    exact = {answer: score for answer, score in all_answers(log_probs[0]).items() if 3 not in answer}
+    assert {answer.tokens for answer in found} == exact.keys()
+    for answer in found:
+        assert answer.ctc_score == pytest.approx(exact[answer.tokens], abs=1e-4)
 
 
 def test_what_is_no_number_leaves_the_others_alone():
