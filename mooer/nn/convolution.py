@@ -41,6 +41,7 @@ class ConformerConvolution(nn.Module):
         self.depthwise_conv = nn.Conv1d(width, width, kernel_size, groups=width)
         self.norm = norm
         self.pointwise_conv2 = nn.Conv1d(width, width, 1)
+        self.is_causal = causal
         self._taps_before, self._taps_after = (kernel_size - 1, 0) if causal else (kernel_size // 2, kernel_size // 2)
         self._reference_padding = reference_padding
 
@@ -63,7 +64,7 @@ class ConformerConvolution(nn.Module):
     def before(self, gated: Tensor) -> Tensor:
         """What stands before the first of the frames [B, T, D]: zeros, or what the gate makes of them if it is causal."""
         zeros = gated.new_zeros(gated.shape[0], self._taps_before, gated.shape[2])
-        return zeros if self._taps_after else self.gate(zeros[:1, :1]).expand_as(zeros)
+        return self.gate(zeros[:, :1]).expand_as(zeros) if self.is_causal and self._taps_before else zeros
 
     def gate(self, frames: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D], what the convolution over time reads."""

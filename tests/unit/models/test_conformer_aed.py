@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mooer.common.errors import ConfigError
+from mooer.models.checkpointing import checkpoint_blocks
 from mooer.models.conformer_aed import ConformerLosses
 from mooer.models.conformer_builder import ConformerConfig, outline_conformer
 from mooer.models.conformer_encoder import ConformerEncoderConfig
@@ -113,3 +114,13 @@ def test_log_probs_are_ctcs(batch):
 def test_weights_that_cannot_be_are_refused(name, value):
     with pytest.raises(ConfigError, match=name):
         ConformerLosses(**{name: value})
+
+
+def test_blocks_forget_their_activations(batch):
+    gradients = []
+    for forgets in (False, True):
+        model = model_of(**EXPERTS).train()
+        assert not forgets or checkpoint_blocks(model) == 2 + 2 + 1  # encoder, embedding network, decoder
+        model(*batch).loss_sum.backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(gradients[0], gradients[1])
