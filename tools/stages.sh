@@ -8,6 +8,16 @@ require_conf() {
   done
 }
 
+# chain_of NAME: the files of conf/ whose models conf/NAME.yaml starts from, as exp/OTHER/final, in order, and NAME itself.
+chain_of() {
+  local other
+  require_conf "$1"
+  for other in $(sed -n 's|^ *[a-z]*_path: exp/\([^/]*\)/final$|\1|p' "$recipe/conf/$1.yaml"); do
+    chain_of "$other"
+  done
+  echo "$1"
+}
+
 # require_folder DIR...: ends the recipe where a folder that is named is missing; an empty name asks for none.
 require_folder() {
   local folder
@@ -41,4 +51,18 @@ launch_training() {
   else
     mooer-train "$@"
   fi
+}
+
+# train_chain NAME SETTINGS OPTION...: trains what chain_of NAME lists, each in exp/, unless it was finished under the same
+# settings by the same files; OPTIONs are mooer-train's. Reads num_processes and device.
+train_chain() {
+  local chain name settings
+  chain="$(chain_of "$1")" || exit 2
+  for name in $chain; do
+    settings="$2 $(chain_of "$name" | sed "s|.*|$recipe/conf/&.yaml|" | xargs -d '\n' cat | cksum)"
+    if ! finished "exp/$name/.trained" "$settings"; then
+      launch_training "$num_processes" --config "$recipe/conf/$name.yaml" --output_dir "exp/$name" --device "$device" --resume "${@:3}"
+      finish "exp/$name/.trained" "$settings"
+    fi
+  done
 }

@@ -15,7 +15,6 @@ seed=1               # of the strings; the training files have their own
 num_processes=2      # training processes, one thread each
 num_workers=2        # processes that make and read strings
 beam_size=4
-encoder_conf=encoder_ctc
 conf=mooer
 device=cpu
 changes=             # values to change in both configurations, as "training.max_steps=5"
@@ -34,14 +33,15 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--data_dir DIR] [--tes
   --num_processes N    training processes, one thread each (default 2)
   --num_workers N      processes that make and read strings (default 2)
   --beam_size N        of the LLM (default 4)
-  --encoder_conf NAME, --conf NAME    files of conf/, without .yaml (defaults encoder_ctc and mooer)
+  --conf NAME          file of conf/, without .yaml (default mooer); what it starts from is trained first
   --device auto|cpu|cuda|musa         (default cpu)
   --changes 'KEY=VALUE ...'           values to change in both configurations, as training.max_steps=5"
 
 recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$recipe/../../tools/parse_options.sh"
 . "$recipe/../../tools/stages.sh"
-require_conf "$encoder_conf" "$conf"
+chain="$(chain_of "$conf")" || exit 2
+read -r -a chain <<< "${chain//$'\n'/ }"
 require_folder "$data_dir" "$test_dir"
 . "$recipe/path.sh"
 [ -z "$data_dir" ] || data_dir="$(realpath "$data_dir")"
@@ -56,7 +56,6 @@ cd "$run"
 export OMP_NUM_THREADS=1
 strings="$recordings $num_train $num_test $seed $(cat "$recipe"/conf/strings_*.yaml | cksum)"
 read -r -a changed <<< "$changes"
-trained="$strings $vocab_size ${changed[*]} $(cd "$recipe/conf" && cat "$encoder_conf.yaml" "$conf.yaml" | cksum)"
 test_sets=(dev)
 [ "$test_speaker" = none ] || test_sets+=(test)
 
@@ -99,14 +98,8 @@ if begins 2 "tokenizer and lists"; then
   fi
 fi
 
-if begins 3 "training: encoder with CTC, then adapter and LLM"; then
-  for name in "$encoder_conf" "$conf"; do
-    if ! finished "exp/$name/.trained" "$trained"; then
-      launch_training "$num_processes" --config "$recipe/conf/$name.yaml" --output_dir "exp/$name" --device "$device" --resume \
-        "${changed[@]/#/--set=}"
-      finish "exp/$name/.trained" "$trained"
-    fi
-  done
+if begins 3 "training: ${chain[*]}"; then
+  train_chain "$conf" "$strings $vocab_size ${changed[*]}" "${changed[@]/#/--set=}"
 fi
 
 if [ -n "$test_dir" ]; then test_sets+=(further); fi
@@ -116,7 +109,7 @@ if begins 4 "decoding"; then
     python "$recipe/local/prepare_test.py" --recordings "$test_dir" --conf_dir "$recipe/conf" \
       --num_test "$num_test" --seed "$seed" --num_workers "$num_workers" --output_dir data/further
   fi
-  bash "$MOOER_ROOT/tools/decode_sets.sh" "exp/$encoder_conf/final" "exp/$conf/final" "exp/$conf/decode" \
+  bash "$MOOER_ROOT/tools/decode_sets.sh" "exp/${chain[0]}/final" "exp/$conf/final" "exp/$conf/decode" \
     "$beam_size" "$device" "asr ast mtl" "${test_sets[@]/#/data/}"
 fi
 

@@ -12,7 +12,6 @@ seed=1               # of the training strings; the training files have their ow
 num_processes=2      # training processes, one thread each
 num_workers=2        # processes that make strings and read recordings
 beam_size=4
-encoder_conf=encoder_ctc
 conf=mooer
 device=cpu
 changes=             # values to change in both configurations, as "training.max_steps=5"
@@ -28,14 +27,15 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--data_dir DIR] [--tes
   --num_processes N    training processes, one thread each (default 2)
   --num_workers N      processes that make strings and read recordings (default 2)
   --beam_size N        of the LLM (default 4)
-  --encoder_conf NAME, --conf NAME    files of conf/, without .yaml (defaults encoder_ctc and mooer)
+  --conf NAME          file of conf/, without .yaml (default mooer); what it starts from is trained first
   --device auto|cpu|cuda|musa         (default cpu)
   --changes 'KEY=VALUE ...'           values to change in both configurations, as training.max_steps=5"
 
 recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$recipe/../../tools/parse_options.sh"
 . "$recipe/../../tools/stages.sh"
-require_conf "$encoder_conf" "$conf"
+chain="$(chain_of "$conf")" || exit 2
+read -r -a chain <<< "${chain//$'\n'/ }"
 require_folder "$data_dir" "$test_dir"
 . "$recipe/path.sh"
 [ -z "$data_dir" ] || data_dir="$(realpath "$data_dir")"
@@ -46,7 +46,6 @@ export OMP_NUM_THREADS=1
 recordings="${data_dir:-$PWD/downloads/hsk}"
 strings="$recordings $seed $(cksum < "$recipe/conf/strings.yaml")"
 read -r -a changed <<< "$changes"
-trained="$strings $vocab_size ${changed[*]} $(cd "$recipe/conf" && cat "$encoder_conf.yaml" "$conf.yaml" | cksum)"
 test_sets=(dev test)
 # An initial of pinyin is a token of its own, so that a syllable never heard is a new pair of known tokens.
 initial=' ?(?:[zcs]h|[bpmfdtnlgkhjqxrzcsyw])(?=[a-z])'
@@ -87,14 +86,8 @@ if begins 2 "tokenizer and lists"; then
   fi
 fi
 
-if begins 3 "training: encoder with CTC, then adapter and LLM"; then
-  for name in "$encoder_conf" "$conf"; do
-    if ! finished "exp/$name/.trained" "$trained"; then
-      launch_training "$num_processes" --config "$recipe/conf/$name.yaml" --output_dir "exp/$name" --device "$device" --resume \
-        "${changed[@]/#/--set=}"
-      finish "exp/$name/.trained" "$trained"
-    fi
-  done
+if begins 3 "training: ${chain[*]}"; then
+  train_chain "$conf" "$strings $vocab_size ${changed[*]}" "${changed[@]/#/--set=}"
 fi
 
 if [ -n "$test_dir" ]; then test_sets+=(further); fi
@@ -103,7 +96,7 @@ if begins 4 "decoding"; then
   if [ -n "$test_dir" ]; then
     python "$recipe/local/prepare_test.py" --recordings "$test_dir" --output_dir data/further
   fi
-  bash "$MOOER_ROOT/tools/decode_sets.sh" "exp/$encoder_conf/final" "exp/$conf/final" "exp/$conf/decode" \
+  bash "$MOOER_ROOT/tools/decode_sets.sh" "exp/${chain[0]}/final" "exp/$conf/final" "exp/$conf/decode" \
     "$beam_size" "$device" asr "${test_sets[@]/#/data/}"
 fi
 

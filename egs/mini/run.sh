@@ -2,7 +2,8 @@
 set -euo pipefail
 # From nothing to a scored bilingual model in minutes on two CPU cores: synthetic English and Mandarin, an encoder with CTC, an
 # LLM that transcribes, translates and does both. Nothing is downloaded. With --conf paraformer a Paraformer is trained in the
-# LLM's place: it transcribes, and says when each word is spoken.
+# LLM's place: it transcribes, and says when each word is spoken. With --conf conformer or conformer_moe it is a Conformer with
+# CTC and an attention decoder, dense or with a mixture of experts.
 
 stage=-1
 stop_stage=5
@@ -13,8 +14,7 @@ vocab_size=640       # most tokens: the whole words of the grammar fit
 seed=1               # of the synthetic speech; the training files have their own
 num_processes=2      # training processes, one thread each
 num_workers=2        # processes that synthesise and read recordings
-encoder_conf=encoder_ctc
-conf=mooer
+conf=mooer           # of conf/: mooer, paraformer, conformer or conformer_moe; what it starts from is trained first
 beam_size=4
 device=cpu
 
@@ -28,20 +28,20 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--work_dir DIR] ...
   --seed N             of the synthetic speech (default 1)
   --num_processes N    training processes, one thread each (default 2)
   --num_workers N      processes that synthesise and read recordings (default 2)
-  --encoder_conf NAME, --conf NAME    files of conf/, without .yaml (defaults encoder_ctc and mooer); paraformer is another one
+  --conf NAME          of conf/: mooer (default), paraformer, conformer or conformer_moe; what it starts from is trained first
   --beam_size N        of the LLM's search (default 4)
   --device auto|cpu|cuda|musa         (default cpu)"
 
 recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$recipe/../../tools/parse_options.sh"
 . "$recipe/../../tools/stages.sh"
-require_conf "$encoder_conf" "$conf"
+chain="$(chain_of "$conf")" || exit 2
+read -r -a chain <<< "${chain//$'\n'/ }"
 . "$recipe/path.sh"
 mkdir -p "${work_dir:-$recipe}"
 cd "${work_dir:-$recipe}"
 export OMP_NUM_THREADS=1
 speech="$num_train $num_test $seed"
-trained="$speech $vocab_size $(cd "$recipe/conf" && cat "$encoder_conf.yaml" "$conf.yaml" | cksum)"
 exp="exp/$conf"
 family="$(sed -n 's/^  family: //p' "$recipe/conf/$conf.yaml")"
 
@@ -66,6 +66,11 @@ if begins 1 "CMVN over the training set"; then
     mooer-compute-cmvn --data_dir data/train --output_file data/train/am.mvn --num_workers "$num_workers"
     finish data/train/.cmvn "$speech"
   fi
+  if [ "$family" = conformer ] && ! finished data/train/.cmvn_sums "$speech"; then
+    mooer-compute-cmvn --data_dir data/train --output_file data/train/global_cmvn --format json --window povey \
+      --num_workers "$num_workers"
+    finish data/train/.cmvn_sums "$speech"
+  fi
 fi
 
 if begins 2 "tokenizer and lists"; then
@@ -82,21 +87,16 @@ if begins 2 "tokenizer and lists"; then
   fi
 fi
 
-if begins 3 "training: encoder with CTC, then $family from it"; then
-  for name in "$encoder_conf" "$conf"; do
-    if ! finished "exp/$name/.trained" "$trained"; then
-      launch_training "$num_processes" --config "$recipe/conf/$name.yaml" --output_dir "exp/$name" --device "$device" --resume
-      finish "exp/$name/.trained" "$trained"
-    fi
-  done
+if begins 3 "training: ${chain[*]}"; then
+  train_chain "$conf" "$speech $vocab_size"
 fi
 
 if begins 4 "decoding the test sets"; then
-  if [ "$family" = paraformer ]; then
-    bash "$recipe/local/decode_paraformer.sh" "exp/$encoder_conf/final" "$exp/final" "$exp/decode" "$device"
-  else
-    bash "$recipe/local/decode.sh" "exp/$encoder_conf/final" "$exp/final" "$exp/decode" "$beam_size" "$device"
-  fi
+  case "$family" in
+    paraformer) bash "$recipe/local/decode_paraformer.sh" "exp/${chain[0]}/final" "$exp/final" "$exp/decode" "$device" ;;
+    conformer) bash "$recipe/local/decode_conformer.sh" "$exp/final" "$exp/decode" "$device" ;;
+    *) bash "$recipe/local/decode.sh" "exp/${chain[0]}/final" "$exp/final" "$exp/decode" "$beam_size" "$device" ;;
+  esac
 fi
 
 if begins 5 "scoring"; then

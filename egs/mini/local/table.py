@@ -25,6 +25,9 @@ SYSTEMS = {
     "mtl": "LLM, mtl",
     "silence": "LLM, mtl, silence instead of the speech",
     "paraformer": "Paraformer",
+    "ctc_greedy": "Conformer, CTC greedy",
+    "attention": "Conformer, attention",
+    "attention_rescoring": "Conformer, CTC and attention",
 }
 COLUMNS = {
     "en.wer": "en WER %",
