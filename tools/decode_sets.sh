@@ -12,11 +12,9 @@ read -r -a tasks <<< "$6"
 shift 6
 
 mkdir -p "$output_dir/data"
-for data_dir in "$@"; do
-  awk -v folder="$(realpath "$data_dir")" '{ id = $1; sub(/^[^ \t]+[ \t]+/, ""); print id, (/^\// ? $0 : folder "/" $0) }' \
-    "$data_dir/wav.scp"
-done > "$output_dir/data/wav.scp"
-python "$(dirname "${BASH_SOURCE[0]}")/silence.py" --data_dir "$output_dir/data" --output_dir "$output_dir/silent_data"
+here="$(dirname "${BASH_SOURCE[0]}")"
+bash "$here/join_sets.sh" "$@" > "$output_dir/data/wav.scp"
+python "$here/silence.py" --data_dir "$output_dir/data" --output_dir "$output_dir/silent_data"
 
 decode() { # SYSTEM WAV_SCP OPTION...
   mooer-decode --wav_scp "$2" --device "$device" --output_dir "$output_dir/$1" "${@:3}" > /dev/null

@@ -1,10 +1,13 @@
 # Source this file in a recipe, after parse_options.sh: checks of its settings, stages and their finish markers.
 
+# Where the training files are: the recipe's conf/, or the setting conf_dir of a recipe that has it.
+conf_dir="${conf_dir:-$recipe/conf}"
+
 # require_conf NAME...: ends the recipe where conf/NAME.yaml is missing.
 require_conf() {
   local name
   for name in "$@"; do
-    [ -f "$recipe/conf/$name.yaml" ] || { echo "run.sh: there is no conf/$name.yaml" >&2; exit 2; }
+    [ -f "$conf_dir/$name.yaml" ] || { echo "run.sh: there is no conf/$name.yaml" >&2; exit 2; }
   done
 }
 
@@ -12,7 +15,7 @@ require_conf() {
 chain_of() {
   local other
   require_conf "$1"
-  for other in $(sed -n 's|^ *[a-z]*_path: exp/\([^/]*\)/final$|\1|p' "$recipe/conf/$1.yaml"); do
+  for other in $(sed -n 's|^ *[a-z]*_path: exp/\([^/]*\)/final$|\1|p' "$conf_dir/$1.yaml"); do
     chain_of "$other"
   done
   echo "$1"
@@ -59,9 +62,9 @@ train_chain() {
   local chain name settings
   chain="$(chain_of "$1")" || exit 2
   for name in $chain; do
-    settings="$2 $(chain_of "$name" | sed "s|.*|$recipe/conf/&.yaml|" | xargs -d '\n' cat | cksum)"
+    settings="$2 $(chain_of "$name" | sed "s|.*|$conf_dir/&.yaml|" | xargs -d '\n' cat | cksum)"
     if ! finished "exp/$name/.trained" "$settings"; then
-      launch_training "$num_processes" --config "$recipe/conf/$name.yaml" --output_dir "exp/$name" --device "$device" --resume "${@:3}"
+      launch_training "$num_processes" --config "$conf_dir/$name.yaml" --output_dir "exp/$name" --device "$device" --resume "${@:3}"
       finish "exp/$name/.trained" "$settings"
     fi
   done

@@ -20,7 +20,7 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--data_dir DIR] [--con
   -1 download, 0 data directories, 1 CMVN, 2 shards and tokenizer, 3 training, 4 decoding, 5 scoring
   --data_dir DIR       an existing copy of AISHELL-1 (data_aishell), instead of the download
   --work_dir DIR       where data, dump, exp and downloads are written (default: the recipe's folder)
-  --conf NAME          mooer_7b, mooer_1.5b (both need pretrained_models, see README.md) or mini
+  --conf NAME          mooer_7b (default), mooer_1.5b, mooer_80k (these need pretrained_models, see README.md), conformer or mini
   --changes 'KEY=VALUE ...'    values of the configuration to change, as training.max_epochs=1
   --vocab_size N       tokens, for configurations without a pretrained LLM (default 5000)
   --num_processes N    training processes, one an accelerator (default 1)
@@ -31,6 +31,7 @@ recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$recipe/../../tools/parse_options.sh"
 . "$recipe/../../tools/stages.sh"
 require_conf "$conf"
+family="$(sed -n 's/^  family: //p' "$recipe/conf/$conf.yaml")"
 require_folder "$data_dir"
 . "$recipe/path.sh"
 [ -z "$data_dir" ] || data_dir="$(realpath "$data_dir")"
@@ -61,6 +62,11 @@ if begins 1 "CMVN over the training set"; then
     mooer-compute-cmvn --data_dir data/train --output_file data/train/am.mvn --num_workers "$num_workers"
     finish data/train/.cmvn "$corpus"
   fi
+  if [ "$family" = conformer ] && ! finished data/train/.cmvn_sums "$corpus"; then
+    mooer-compute-cmvn --data_dir data/train --output_file data/train/global_cmvn --format json --window povey \
+      --num_workers "$num_workers"
+    finish data/train/.cmvn_sums "$corpus"
+  fi
 fi
 
 if begins 2 "shards and tokenizer"; then
@@ -71,6 +77,11 @@ if begins 2 "shards and tokenizer"; then
     mooer-build-tokenizer --text data/train/text --vocab_size "$vocab_size" --output_dir data/tokenizer
     finish dump/.packed "$corpus $vocab_size"
   fi
+  if [ "$family" = conformer ] && ! finished data/dictionary/.built "$corpus"; then
+    mooer-build-tokenizer --layout characters --text data/train/text --check_text data/dev/text --check_text data/test/text \
+      --output_dir data/dictionary
+    finish data/dictionary/.built "$corpus"
+  fi
 fi
 
 if begins 3 "training ($conf)"; then
@@ -80,8 +91,10 @@ if begins 3 "training ($conf)"; then
 fi
 
 if begins 4 "decoding"; then
+  options=(--beam_size "$beam_size" --batch_seconds "$batch_seconds")
+  [ "$family" = speech_llm ] || options=()
   mooer-decode --wav_scp data/test/wav.scp --model_dir "$exp/final" --output_dir "$exp/test" \
-    --beam_size "$beam_size" --batch_seconds "$batch_seconds" --device "$device" > /dev/null
+    "${options[@]}" --device "$device" > /dev/null
 fi
 
 if begins 5 "scoring"; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 set -euo pipefail
-# Connected digits of real speakers, one of whom is held out: an encoder with CTC, then an LLM that transcribes and translates.
+# Connected digits of real speakers, one of whom is held out: an encoder with CTC, then an LLM that transcribes and translates;
+# with --conf conformer or conformer_moe a Conformer with CTC and an attention decoder, dense or with a mixture of experts.
 
 stage=-1
 stop_stage=5
@@ -17,7 +18,7 @@ num_workers=2        # processes that make and read strings
 beam_size=4
 conf=mooer
 device=cpu
-changes=             # values to change in both configurations, as "training.max_steps=5"
+changes=             # values to change in all configurations, as "training.max_steps=5"
 
 help_message="usage: run.sh [--stage N] [--stop_stage M] [--data_dir DIR] [--test_speaker NAME] [--test_dir DIR] ...
 
@@ -33,9 +34,9 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--data_dir DIR] [--tes
   --num_processes N    training processes, one thread each (default 2)
   --num_workers N      processes that make and read strings (default 2)
   --beam_size N        of the LLM (default 4)
-  --conf NAME          file of conf/, without .yaml (default mooer); what it starts from is trained first
+  --conf NAME          of conf/: mooer (default), conformer or conformer_moe; what it starts from is trained first
   --device auto|cpu|cuda|musa         (default cpu)
-  --changes 'KEY=VALUE ...'           values to change in both configurations, as training.max_steps=5"
+  --changes 'KEY=VALUE ...'           values to change in all configurations, as training.max_steps=5"
 
 recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$recipe/../../tools/parse_options.sh"
@@ -56,6 +57,7 @@ cd "$run"
 export OMP_NUM_THREADS=1
 strings="$recordings $num_train $num_test $seed $(cat "$recipe"/conf/strings_*.yaml | cksum)"
 read -r -a changed <<< "$changes"
+family="$(sed -n 's/^  family: //p' "$recipe/conf/$conf.yaml")"
 test_sets=(dev)
 [ "$test_speaker" = none ] || test_sets+=(test)
 
@@ -86,6 +88,11 @@ if begins 1 "CMVN over the training set"; then
     mooer-compute-cmvn --data_dir data/train --output_file data/train/am.mvn --num_workers "$num_workers"
     finish data/train/.cmvn "$strings"
   fi
+  if [ "$family" = conformer ] && ! finished data/train/.cmvn_sums "$strings"; then
+    mooer-compute-cmvn --data_dir data/train --output_file data/train/global_cmvn --format json --window povey \
+      --num_workers "$num_workers"
+    finish data/train/.cmvn_sums "$strings"
+  fi
 fi
 
 if begins 2 "tokenizer and lists"; then
@@ -109,10 +116,18 @@ if begins 4 "decoding"; then
     python "$recipe/local/prepare_test.py" --recordings "$test_dir" --conf_dir "$recipe/conf" \
       --num_test "$num_test" --seed "$seed" --num_workers "$num_workers" --output_dir data/further
   fi
-  bash "$MOOER_ROOT/tools/decode_sets.sh" "exp/${chain[0]}/final" "exp/$conf/final" "exp/$conf/decode" \
-    "$beam_size" "$device" "asr ast mtl" "${test_sets[@]/#/data/}"
+  if [ "$family" = conformer ]; then
+    bash "$MOOER_ROOT/tools/decode_modes.sh" "exp/$conf/final" "exp/$conf/decode" "$device" "${test_sets[@]/#/data/}"
+  else
+    bash "$MOOER_ROOT/tools/decode_sets.sh" "exp/${chain[0]}/final" "exp/$conf/final" "exp/$conf/decode" \
+      "$beam_size" "$device" "asr ast mtl" "${test_sets[@]/#/data/}"
+  fi
 fi
 
 if begins 5 "scoring"; then
+  if grep -q "^  moe:" "$recipe/conf/$conf.yaml"; then
+    python "$MOOER_ROOT/tools/expert_use.py" --model_dir "exp/$conf/final" --wav_scp "exp/$conf/decode/data/wav.scp" \
+      --output_dir "exp/$conf"
+  fi
   python "$recipe/local/digit_table.py" --decode_dir "exp/$conf/decode" "${test_sets[@]/#/data/}"
 fi

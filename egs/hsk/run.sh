@@ -14,7 +14,7 @@ num_workers=2        # processes that make strings and read recordings
 beam_size=4
 conf=mooer
 device=cpu
-changes=             # values to change in both configurations, as "training.max_steps=5"
+changes=             # values to change in all configurations, as "training.max_steps=5"
 
 help_message="usage: run.sh [--stage N] [--stop_stage M] [--data_dir DIR] [--test_dir DIR] [--work_dir DIR] ...
 
@@ -29,7 +29,7 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--data_dir DIR] [--tes
   --beam_size N        of the LLM (default 4)
   --conf NAME          file of conf/, without .yaml (default mooer); what it starts from is trained first
   --device auto|cpu|cuda|musa         (default cpu)
-  --changes 'KEY=VALUE ...'           values to change in both configurations, as training.max_steps=5"
+  --changes 'KEY=VALUE ...'           values to change in all configurations, as training.max_steps=5"
 
 recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$recipe/../../tools/parse_options.sh"

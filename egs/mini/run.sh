@@ -94,7 +94,11 @@ fi
 if begins 4 "decoding the test sets"; then
   case "$family" in
     paraformer) bash "$recipe/local/decode_paraformer.sh" "exp/${chain[0]}/final" "$exp/final" "$exp/decode" "$device" ;;
-    conformer) bash "$recipe/local/decode_conformer.sh" "$exp/final" "$exp/decode" "$device" ;;
+    conformer)
+      for name in en zh; do
+        bash "$MOOER_ROOT/tools/decode_modes.sh" "$exp/final" "$exp/decode/$name" "$device" "data/test_$name"
+      done
+      ;;
     *) bash "$recipe/local/decode.sh" "exp/${chain[0]}/final" "$exp/final" "$exp/decode" "$beam_size" "$device" ;;
   esac
 fi

@@ -96,6 +96,18 @@ def test_released_system_from_training_to_score(aishell, golden, conf):
         assert all(64 in matrix.shape for matrix in after.values())
 
 
+@pytest.mark.slow
+def test_aishell_conformer_from_dictionary_to_score(aishell):
+    work_dir, _ = aishell
+    encoder = {"output_size": 32, "attention_heads": 2, "linear_units": 48, "num_blocks": 1}
+    changes = [f"model.encoder.{name}={value}" for name, value in encoder.items()]
+    changes += ["model.decoder.num_blocks=1", "model.decoder.linear_units=48", "data.num_workers=0", "training.max_epochs=1"]
+    options = ("--conf", "conformer", "--stage", "1", "--changes", " ".join(changes))
+    done = run_recipe("aishell", work_dir / "data_aishell", work_dir, *options)
+    assert "data/dev/text: " in done.stderr  # characters that the dictionary lacks
+    check_aishell_score(work_dir / "exp/conformer/test/cer")
+
+
 def lora_state(folder):
     return read_state(folder / "adapter_model.safetensors")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from mooer.audio.io import load_audio
 from mooer.common.lengths import fbank_frames
@@ -15,9 +16,11 @@ from mooer.data.lists import read_data_list, read_table
 from mooer.data.reader import AudioReader, FrameReader
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
+from mooer.models.weights import read_state
+from mooer.score.wer import score_error_rate
 from mooer.text.vocabulary import load_vocabulary
 
-from ..miniature_corpora import WENETSPEECH_EVALUATION, add_wenetspeech_evaluation, build_wenetspeech
+from ..miniature_corpora import WENETSPEECH_EVALUATION, add_wenetspeech_evaluation, build_aishell, build_wenetspeech
 
 RECIPE = Path(__file__).resolve().parents[2] / "egs" / "wenetspeech"
 SIZES = {"train_l": 2, "dev": 2, "test_net": 1, "test_meeting": 1}
@@ -44,7 +47,7 @@ def corpus(tmp_path_factory):
 def finished(corpus, tmp_path_factory):
     """The folder in which all stages are done, and what they said."""
     work_dir = tmp_path_factory.mktemp("wenetspeech") / "work"
-    return work_dir, run(work_dir, "--data_dir", corpus.parent)
+    return work_dir, run(work_dir, "--data_dir", corpus.parent, "--stop_stage", 2)
 
 
 @pytest.mark.slow
@@ -108,12 +111,62 @@ def test_shards_hold_the_segments(finished, name):
 @pytest.mark.slow
 def test_a_rerun_does_nothing_twice_and_another_set_only_what_is_new(finished, corpus):
     work_dir, _ = finished
-    again = run(work_dir, "--data_dir", corpus.parent)
+    again = run(work_dir, "--data_dir", corpus.parent, "--stop_stage", 2)
     assert again.stderr.count("says that this is done already") == 4 + 2 + 4
-    smaller = run(work_dir, "--data_dir", corpus.parent, "--train_set", "train_s", "--test_sets", "test_net")
+    options = ("--train_set", "train_s", "--test_sets", "test_net", "--stop_stage", 2)
+    smaller = run(work_dir, "--data_dir", corpus.parent, *options)
     assert smaller.stderr.count("says that this is done already") == 2 + 2
     assert len(read_data_list(work_dir / "dump/train_s/data.list")) == 1
     assert len(load_vocabulary(work_dir / "data/dictionary").tokens) == 3 + len(set("怎么样APPSTORE")) + 1
+
+
+def write_small_confs(folder):
+    """The recipe's own training files with small sizes and few steps."""
+    sizes = {"output_size": 32, "attention_heads": 2, "linear_units": 48, "num_blocks": 1, "kernel_size": 5}
+    training = {
+        "max_epochs": None,
+        "max_steps": 2,
+        "checkpoint_interval": 1,
+        "keep_best": 2,
+        "average_best": 2,
+        "accumulation": 1,
+    }
+    folder.mkdir()
+    for path in (RECIPE / "conf").glob("*.yaml"):
+        config = yaml.safe_load(path.read_text())
+        model = config["model"]
+        model["encoder"] |= sizes
+        model["decoder"] |= {"attention_heads": 2, "linear_units": 48, "num_blocks": 1}
+        if "moe" in model:
+            model["embedding"] |= sizes
+            model["moe"]["num_experts"] = 4
+        config["data"] |= {"num_workers": 0}
+        config["training"] |= training | {"dtype": "float32"}
+        (folder / path.name).write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.mark.slow
+def test_from_three_trainings_to_the_table(finished, corpus, tmp_path):
+    """With AISHELL-1's test set beside the corpus's own."""
+    work_dir, _ = finished
+    (tmp_path / "aishell").mkdir()
+    aishell = build_aishell(tmp_path / "aishell")
+    options = ("--aishell_dir", aishell, "--conf_dir", write_small_confs(tmp_path / "conf"), "--device", "cpu")
+    done = run(work_dir, "--data_dir", corpus.parent, *options)
+    decoded = work_dir / "exp" / "moe" / "decode"
+    results = json.loads((decoded / "results.json").read_text())["results"]
+    assert results.keys() == {"dev", "test_net", "test_meeting", "aishell1"}
+    assert (decoded / "results.md").read_text() in done.stdout
+    for name, rate in results.items():
+        references = read_table(work_dir / "data" / name / "text")
+        hypotheses = read_table(decoded / name / "1best_recog" / "text", allow_empty=True)
+        assert references.keys() == hypotheses.keys()
+        assert rate == score_error_rate(references, hypotheses, "cer").counts.percent
+    experts = read_state(work_dir / "exp/moe/final/model.safetensors", "model")[
+        "encoder.blocks.0.feed_forward.experts.w_1.weight"
+    ]
+    assert experts.shape == (4, 48, 32)
 
 
 @pytest.mark.slow
@@ -145,8 +198,8 @@ def test_what_a_corpus_lacks_is_named_and_the_rest_is_prepared(tmp_path):
         (["--data_dir", "nowhere"], "folder nowhere does not exist"),
         (["--train_set", "train_xl"], "--train_set takes train_s, train_m, train_l or train_w, found 'train_xl'"),
         (["--test_sets", "test_net dev"], "--test_sets takes test_net and test_meeting, found 'dev'"),
-        (["--stop_stage", "3"], "there is no stage 3; the last one is 2"),
-        (["--conf", "moe"], "unknown option --conf"),
+        (["--conf", "base2"], "there is no conf/base2.yaml"),
+        (["--aishell_dir", "nowhere"], "folder nowhere does not exist"),
     ],
 )
 def test_wrong_use_is_refused(tmp_path, options, message):

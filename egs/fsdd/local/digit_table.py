@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The result table of a test set: error rates and strings that are wholly right, of the encoder alone and of the LLM."""
+"""The result table of a test set: error rates and strings that are wholly right, of each system that was decoded."""
 
 import sys
 from pathlib import Path
@@ -21,6 +21,9 @@ SYSTEMS = {
     "ast": "LLM, ast",
     "mtl": "LLM, mtl",
     "silence": "LLM, mtl, silence instead of the speech",
+    "ctc_greedy": "Conformer, CTC greedy",
+    "attention": "Conformer, attention",
+    "attention_rescoring": "Conformer, CTC and attention",
 }
 COLUMNS = {"wer": "WER %", "wer.exact": "exact %", "cer": "translation CER %", "cer.exact": "exact %"}
 TRANSCRIPT, TRANSLATION = "wer", "cer"
@@ -32,6 +35,9 @@ OUTPUTS = {
     "ast": {TRANSLATION: "text"},
     "mtl": {TRANSCRIPT: "text", TRANSLATION: "text.ast"},
     "silence": {TRANSCRIPT: "text", TRANSLATION: "text.ast"},
+    "ctc_greedy": {TRANSCRIPT: "text"},
+    "attention": {TRANSCRIPT: "text"},
+    "attention_rescoring": {TRANSCRIPT: "text"},
 }
 
 
@@ -41,6 +47,8 @@ def score(data_dir: Path, decode_dir: Path) -> dict[str, dict[str, float]]:
     references = {metric: read_table(data_dir / name) for metric, name in LABELS.items()}
     results: dict[str, dict[str, float]] = {}
     for system, outputs in OUTPUTS.items():
+        if not (decode_dir / system).is_dir():
+            continue
         figures = results[system] = {}
         for metric, name in outputs.items():
             hypotheses = _read(decode_dir / system / "1best_recog", name)
@@ -64,7 +72,9 @@ def main(decode_dir: Path, data_dirs: tuple[Path, ...]) -> None:
     """Print a table for each data directory; write results.json and results.md below DECODE_DIR."""
     results = {data_dir.name: score(data_dir, decode_dir) for data_dir in data_dirs}
     counts = {data_dir.name: len(read_table(data_dir / "text")) for data_dir in data_dirs}
-    text = "\n".join(f"{name}: {counts[name]} strings\n\n{markdown(results[name], SYSTEMS, COLUMNS)}" for name in results)
+    told = {metric for figures in results.values() for system in figures.values() for metric in system}
+    columns = {name: heading for name, heading in COLUMNS.items() if name in told}
+    text = "\n".join(f"{name}: {counts[name]} strings\n\n{markdown(results[name], SYSTEMS, columns)}" for name in results)
     write_results(decode_dir, {"results": results, "strings": counts, "run": record()}, text)
     click.echo(text, nl=False)
 

@@ -58,10 +58,10 @@ def score(data_dir: Path, decode_dir: Path) -> dict[str, dict[str, float]]:
     Names of figures: `en.wer`, `en.exact` (transcripts that are right as a whole), `en-zh.bleu`, `en-zh.exact`, and the like,
     in percent; `en.start_p50`, `en.end_p90` and the like, in milliseconds.
     """
-    results: dict[str, dict[str, float]] = {name: {} for name in SYSTEMS if (decode_dir / f"{name}_en").is_dir()}
+    results: dict[str, dict[str, float]] = {name: {} for name in SYSTEMS if (decode_dir / "en" / name).is_dir()}
     for system, figures in results.items():
         for language, (metric, target) in LANGUAGES.items():
-            texts = decode_dir / f"{system}_{language}" / "1best_recog"
+            texts = decode_dir / language / system / "1best_recog"
             data = data_dir / f"test_{language}"
             transcripts, translations = _outputs(system, texts)
             if system == "paraformer":
@@ -99,7 +99,7 @@ def _times(data: Path, decoded: Path) -> dict[str, float]:
 
 @click.command()
 @click.option("--data_dir", type=click.Path(path_type=Path), required=True, help="Has test_en and test_zh.")
-@click.option("--decode_dir", type=click.Path(path_type=Path), required=True, help="Has a folder SYSTEM_LANGUAGE each.")
+@click.option("--decode_dir", type=click.Path(path_type=Path), required=True, help="Has a folder LANGUAGE/SYSTEM each.")
 def main(data_dir: Path, decode_dir: Path) -> None:
     """Write results.json and results.md below DECODE_DIR and print the table."""
     results = score(data_dir, decode_dir)
