@@ -9,16 +9,19 @@ from safetensors.torch import load_file
 
 from mooer.decode.attention_beam import AttentionBeam
 from mooer.decode.attention_rescoring import AttentionRescoring
+from mooer.decode.conformer_decoder import ConformerDecoder
 from mooer.decode.ctc_prefix_beam import CtcPrefixBeam
 from mooer.decode.ctc_search import greedy_path
-from mooer.decode.fusion import FusionConfig
+from mooer.decode.fusion import Fusion, FusionConfig
 from mooer.decode.prefixes import PrefixTree
+from mooer.features.frontend import FrontendConfig
 from mooer.models.attention_loss import AttentionLoss
 from mooer.models.conformer_builder import conformer_state, outline_conformer
 from mooer.models.conformer_reference import reference_config
 from mooer.models.transformer_decoder import UNUSED_PART, TransformerDecoderConfig, build_decoder
 from mooer.models.weights import load_state
 from mooer.nn.masks import padding_mask
+from mooer.text.characters import CharacterDictionary
 
 VOCABULARY, WIDTH, BLANK, BOUNDARY = 31, 32, 0, 30
 FORWARD = {"atol": 2e-5, "rtol": 1e-4}
@@ -198,6 +201,27 @@ def test_rescoring(attended, ctc_weight):
         attention = dict(zip(answers, known["att_scores"], strict=True))
         for answer in found:
             assert answer.attention_score == pytest.approx(attention[answer.tokens], abs=SCORE)
+
+
+@pytest.mark.parametrize("mode", ["ctc_greedy", "ctc_prefix_beam", "attention", "attention_rescoring"])
+def test_from_frames_to_answers(golden_conformer, attended, mode):
+    """All utterances in one call, as the recognizer makes it."""
+    model, *_, expected = attended
+    dictionary = CharacterDictionary(["<blank>", "<unk>", *map(chr, range(0x4E00, 0x4E00 + VOCABULARY - 3)), "<sos/eos>"])
+    weights = FusionConfig(beam_size=BEAMS, ctc_weight=0.5 if mode == "attention_rescoring" else 0.0)
+    fusion = None if mode == "ctc_greedy" else Fusion(config=weights, mode=mode, num_alternatives=BEAMS)
+    decoder = ConformerDecoder(model, dictionary, FrontendConfig(lfr_m=1, lfr_n=1), fusion)
+    utterances = load_file(golden_conformer / "decode_inputs.safetensors")
+    answers = decoder.decode([utterances[name][0] for name in sorted(utterances)])
+    for answer, item in zip(answers, expected, strict=True):
+        known = {
+            "ctc_greedy": item["ctc_greedy"],
+            "ctc_prefix_beam": item["ctc_prefix_beam"][0]["tokens"],
+            "attention": item["attention_beam10"]["nbest"][0]["tokens"],
+            "attention_rescoring": item["attention_rescoring"]["by_ctc_weight"]["0.5"]["tokens"],
+        }
+        assert list(answer.tokens) == [token for token in known[mode] if token != BLANK]
+        assert answer.text == dictionary.decode(answer.tokens)
 
 
 def test_rescoring_both_ways(golden_conformer):
