@@ -51,7 +51,7 @@ class ConformerDecoder:
             raise ConfigError("--reverse_weight needs a decoder that reads from right to left; this model has none")
         self._model, self._fusion = model, fusion
         self._answers = CtcAnswers(vocabulary.decode, model.blank_id, frontend.encoder_frame_seconds)
-        self._device = model.encoder.out_linear.weight.device
+        self._device, self._dtype = model.encoder.out_linear.weight.device, model.encoder.out_linear.weight.dtype
 
     @torch.inference_mode()
     def decode(self, frames: Sequence[Tensor]) -> list[Answer | Refusal]:
@@ -61,7 +61,7 @@ class ConformerDecoder:
         for group in group_by_length(computed, batch_frames(self._device)):
             padded = torch.nn.utils.rnn.pad_sequence([frames[index] for index in group], batch_first=True)
             lengths = torch.tensor([len(frames[index]) for index in group])
-            hidden, lengths = self._model.encoder(padded.to(self._device), lengths.to(self._device))
+            hidden, lengths = self._model.encoder(padded.to(self._device, self._dtype), lengths.to(self._device))
             for index, answer in zip(group, self._read(hidden, lengths), strict=True):
                 results[index] = answer
         return results

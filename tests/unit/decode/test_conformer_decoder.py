@@ -132,6 +132,17 @@ def test_the_prefix_beam_prunes_as_the_reference_does(model_dir):
     assert strict[0].score < loose[0].score - 1e-3
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_half_precision(model_dir, mode):
+    """Scores move by what rounding explains."""
+    exact, rounded = (
+        [result.answer for result in recognizer(model_dir, mode=mode, dtype=dtype).recognize(waveforms())]
+        for dtype in ("float32", "bfloat16")
+    )
+    for one, other in zip(exact, rounded, strict=True):
+        assert other.score == pytest.approx(one.score, rel=0.05, abs=0.3)
+
+
 def test_usual_settings(model_dir, ctc_dir, lm_dir):
     with_decoder, alone, with_lm = recognizer(model_dir), recognizer(ctc_dir), recognizer(ctc_dir, lm_dir=lm_dir)
     assert (with_decoder.fusion.mode, with_decoder.fusion.config.beam_size) == ("attention_rescoring", 10)
