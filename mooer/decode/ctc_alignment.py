@@ -66,7 +66,7 @@ def _backward(moves: np.ndarray, last: int) -> np.ndarray:
     state = last
     for frame in range(len(moves) - 1, -1, -1):
         path[frame] = state
-        state -= moves[frame, state]
+        state -= int(moves[frame, state])
     return path
 
 

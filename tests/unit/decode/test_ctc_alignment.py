@@ -67,3 +67,13 @@ def test_what_has_no_path():
 def test_tokens_that_cannot_be_aligned(token):
     with pytest.raises(ValueError, match=f"token {token}"):
         align_tokens(torch.zeros(3, 4), [token], BLANK)
+
+
+@pytest.mark.parametrize("count", [63, 64, 200])
+def test_many_tokens(count):
+    """Each in two frames, a blank after it."""
+    tokens = [1 + place % 4 for place in range(count)]
+    ids = [symbol for token in tokens for symbol in (token, token, 0)]
+    log_probs = torch.nn.functional.one_hot(torch.tensor(ids), 5).mul(20.0).log_softmax(-1)
+    path = align_tokens(log_probs, tokens, 0)
+    assert path.spans == tuple((3 * place, 3 * place + 2) for place in range(count))
