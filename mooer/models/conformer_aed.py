@@ -16,10 +16,9 @@ from mooer.common.errors import ConfigError
 from mooer.models.attention_loss import AttentionLoss
 from mooer.models.conformer_encoder import ConformerEncoder, Encoded
 from mooer.models.ctc_model import greedy_matches, shortest_alignment
-from mooer.models.frozen import gradients_unless_frozen, keep_frozen_in_eval
+from mooer.models.frozen import keep_frozen_in_eval
 from mooer.models.losses import LossOutput
 from mooer.models.transformer_decoder import BidirectionalDecoder, TransformerDecoder
-from mooer.nn.masks import padding_mask
 from mooer.nn.moe import Routing, importance_loss, sparsity_loss
 
 
@@ -104,7 +103,7 @@ class ConformerAed(nn.Module):
 
     def log_probs(self, frames: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, features] -> CTC's log probabilities [B, U, V] in float32, and their lengths [B]."""
-        encoded = self._encode(frames, frame_lengths)
+        encoded = self.encoder.encode(frames, frame_lengths)
         return self.encoder.ctc_log_probs(encoded.hidden), encoded.lengths
 
     def forward(self, frames: Tensor, frame_lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> LossOutput:
@@ -119,7 +118,7 @@ class ConformerAed(nn.Module):
         Tokens are counted with the end of each sentence where there is a decoder. An utterance too short for CTC counts in
         num_infinite, and CTC leaves it out.
         """
-        encoded = self._encode(frames, frame_lengths)
+        encoded = self.encoder.encode(frames, frame_lengths)
         terms, attention = self.terms(encoded, targets, target_lengths)
         loss_sum = self.total(terms, len(targets), attention.num_tokens)
         infinite = (shortest_alignment(targets, target_lengths) > encoded.lengths.to(targets.device)).sum()
@@ -154,13 +153,8 @@ class ConformerAed(nn.Module):
 
     def _ctc_loss(self, log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
         """[B, U, V] -> the sum over the utterances that can be aligned."""
-        labels = targets.masked_fill(~padding_mask(target_lengths, targets.shape[1]), self.blank_id)
         rows = log_probs.transpose(0, 1)
-        return F.ctc_loss(rows, labels, lengths, target_lengths, self.blank_id, reduction="sum", zero_infinity=True)
-
-    def _encode(self, frames: Tensor, frame_lengths: Tensor) -> Encoded:
-        with gradients_unless_frozen(self.encoder):
-            return self.encoder.encode(frames, frame_lengths)
+        return F.ctc_loss(rows, targets, lengths, target_lengths, self.blank_id, reduction="sum", zero_infinity=True)
 
 
 def _router_losses(routings: tuple[Routing, ...], nothing: Tensor) -> tuple[Tensor, Tensor]:

@@ -76,9 +76,9 @@ class ConformerConfig:
         _ = self.encoder_parts  # which checks that they fit
         if self.embedding_path is not None and self.moe is None:
             raise ConfigError("embedding_path is set, but there are no experts: add moe and embedding, or remove it")
-        missing = "decoder" if self.decoder is None else "embedding" if self.embedding is None else None
-        if missing in self.freeze:
-            raise ConfigError(f"freeze names {missing}, which the model does not have")
+        missing = [part for part in self.freeze if part != "encoder" and getattr(self, part) is None]
+        if missing:
+            raise ConfigError(f"freeze names {missing[0]}, which the model does not have")
         if self.losses.reverse_weight and not (self.decoder and self.decoder.r_num_blocks):
             raise ConfigError("losses.reverse_weight needs a decoder that reads from right to left: decoder.r_num_blocks")
 

@@ -4,12 +4,16 @@ What would change the model's output and is not known here is an error.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from mooer.common.config import from_dict
 from mooer.common.errors import ConfigError
-from mooer.models.conformer_aed import ConformerLosses
-from mooer.models.conformer_builder import ConformerConfig
+from mooer.common.files import require_file
+from mooer.models.conformer_aed import ConformerAed, ConformerLosses
+from mooer.models.conformer_builder import ConformerConfig, conformer_from_state, read_conformer_state
 from mooer.models.conformer_encoder import ConformerEncoderConfig
 from mooer.models.moe_conformer_encoder import MoeConfig
 from mooer.models.transformer_decoder import TransformerDecoderConfig
@@ -89,6 +93,31 @@ class AedSection:
     def __post_init__(self) -> None:
         if (self.decoder_type == "bitransformer") != (self.decoder_conf.r_num_blocks > 0):
             raise ConfigError(f"r_num_blocks {self.decoder_conf.r_num_blocks} does not fit decoder_type {self.decoder_type}")
+
+
+def load_reference(config_path: str | Path, checkpoint_path: str | Path) -> tuple[ConformerConfig, ConformerAed]:
+    """A model of 3M-ASR from its two files, in eval mode and without gradients, and its configuration.
+
+    The vocabulary is as large as the checkpoint says; <blank> is its first token, <sos/eos> its last.
+
+    Raises:
+        PathError, WeightsError: a file is missing, unreadable or does not fit the settings.
+        ConfigError: settings that are not known.
+    """
+    config = reference_config(_read_settings(config_path), str(config_path))
+    state = read_conformer_state(checkpoint_path, "checkpoint")
+    model = conformer_from_state(config, state, f"checkpoint {checkpoint_path}")
+    return config, model.eval().requires_grad_(False)
+
+
+def _read_settings(path: str | Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(require_file(path, "config").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings, found {type(settings).__name__}")
+    return settings
 
 
 def reference_config(settings: dict[str, Any], source: str, reference_padding: bool = False) -> ConformerConfig:

@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
+from mooer.common.errors import WeightsError
 from mooer.models.conformer_aed import ConformerAed
 from mooer.models.conformer_builder import conformer_state, outline_conformer
-from mooer.models.conformer_reference import reference_config
+from mooer.models.conformer_reference import load_reference, reference_config
 from mooer.models.transformer_decoder import UNUSED_PART
 from mooer.models.weights import load_state
 from mooer.nn.masks import Chunks
@@ -148,3 +150,22 @@ def test_without_the_switch_a_batch_gives_what_the_reference_gives_for_each_alon
             assert lengths[row] == alone.shape[1] == effect["out_len_alone"]
             assert_like(batched[row, : lengths[row]], alone[0])
             assert not batched[row, lengths[row] :].any()
+
+
+@pytest.mark.parametrize("name", ["dense_aed", "embed_ctc", "moe_aed", "moe_ctc"])
+def test_the_two_files_of_a_model(name, golden_conformer, manifest, tmp_path):
+    """A recording alone, without the switch, has the reference's numbers."""
+    weights = load_file(golden_conformer / f"{name}.weights.safetensors")
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(manifest["models"][name] | {"accum_grad": 4}))
+    torch.save(weights, tmp_path / "model.pt")
+    config, model = load_reference(tmp_path / "train.yaml", tmp_path / "model.pt")
+    known = load_file(golden_conformer / f"{name}.eval.safetensors")
+    log_probs, lengths = model.log_probs(known["feats"][:1], known["feat_lens"][:1])
+    assert not config.encoder.reference_padding
+    assert lengths[0] == known["out_lens"][0] == log_probs.shape[1]
+    assert_like(log_probs[0], known["ctc_log_probs"][0])
+    assert not log_probs.requires_grad
+    del weights[next(iter(weights))]
+    torch.save(weights, tmp_path / "model.pt")
+    with pytest.raises(WeightsError, match=r"model\.pt does not fit the model; 1 missing"):
+        load_reference(tmp_path / "train.yaml", tmp_path / "model.pt")

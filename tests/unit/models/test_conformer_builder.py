@@ -14,7 +14,7 @@ from mooer.models.conformer_builder import (
     outline_conformer,
 )
 from mooer.models.conformer_encoder import ConformerEncoderConfig
-from mooer.models.conformer_reference import reference_config
+from mooer.models.conformer_reference import load_reference, reference_config
 from mooer.models.moe_conformer_encoder import MoeConfig
 from mooer.models.transformer_decoder import TransformerDecoderConfig
 from mooer.models.weights import own_tensors, write_safetensors
@@ -101,6 +101,7 @@ def test_parameters_that_a_frame_meets():
         ({"moe": None, "embedding": None, "embedding_path": "x"}, "there are no experts"),
         ({"decoder": None, "freeze": ["decoder"]}, "freeze names decoder"),
         ({"moe": None, "embedding": None, "freeze": ["embedding"]}, "freeze names embedding"),
+        ({"moe": None, "embedding": None, "decoder": None, "freeze": ["embedding"]}, "freeze names embedding"),
         ({"losses": ConformerLosses(reverse_weight=0.3)}, "r_num_blocks"),
         ({"embedding": dataclasses.replace(EMBEDDING, reference_padding=True)}, "reference_padding"),
     ],
@@ -143,3 +144,13 @@ PUBLISHED = {"attention_dim": 16, "attention_heads": 2, "num_blocks": 1, "linear
 def test_published_settings_that_are_not_known_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         reference_config(settings, "conf.yaml")
+
+
+def test_a_file_of_settings_that_is_none(tmp_path):
+    path = tmp_path / "conf.yaml"
+    with pytest.raises(PathError, match="config"):
+        load_reference(path, tmp_path / "model.pt")
+    for text, message in (("- a list", "must hold a mapping"), ("a: [", "not valid YAML")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            load_reference(path, tmp_path / "model.pt")
