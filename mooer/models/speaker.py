@@ -16,7 +16,6 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mooer.common.config import to_dict
 from mooer.common.errors import ConfigError
@@ -80,7 +79,7 @@ class CampplusConfig:
 
 
 @dataclass(frozen=True)
-class _Extent:
+class Extent:
     """Which frames of a padded batch are real."""
 
     lengths: Tensor
@@ -89,7 +88,7 @@ class _Extent:
     """[B, T], True on real frames; None if all are."""
 
     @classmethod
-    def of(cls, lengths: Tensor, num_frames: int) -> "_Extent":
+    def of(cls, lengths: Tensor, num_frames: int) -> "Extent":
         full = bool((lengths == num_frames).all())
         return cls(lengths, None if full else padding_mask(lengths, num_frames))
 
@@ -99,7 +98,8 @@ class _Extent:
 
     def clear_maps(self, maps: Tensor) -> Tensor:
         """The maps [B, C, F, T] with zeros in the padding."""
-        return maps if self.mask is None else maps.masked_fill(~self.mask[:, None, None, :], 0.0)
+        # masked_fill would move the channels from where they lie in memory.
+        return maps if self.mask is None else torch.where(self.mask[:, None, None, :], maps, 0.0)
 
     def segment_counts(self, num_segments: int) -> Tensor:
         """Real frames in each segment, at least 1: [B, segments, 1]."""
@@ -144,7 +144,7 @@ class ResidualBlock(nn.Module):
             convolution = nn.Conv2d(channels, channels, 1, stride=(stride, 1), bias=False)
             self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels))
 
-    def forward(self, maps: Tensor, extent: _Extent) -> Tensor:
+    def forward(self, maps: Tensor, extent: Extent) -> Tensor:
         """[B, C, F, T] -> [B, C, F / stride, T]."""
         inner = extent.clear_maps(self.bn1(self.conv1(maps)).relu_())
         return extent.clear_maps((self.bn2(self.conv2(inner)) + self.shortcut(maps)).relu_())
@@ -163,7 +163,7 @@ class ResidualHead(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.output_size = channels * (feat_dim // HEAD_REDUCTION)
 
-    def forward(self, bins: Tensor, extent: _Extent) -> Tensor:
+    def forward(self, bins: Tensor, extent: Extent) -> Tensor:
         """[B, F, T] -> [B, T, output_size]."""
         maps = extent.clear_maps(self.bn1(self.conv1(bins[:, None])).relu_())  # [B, C, F, T]
         for block in (*self.layer1, *self.layer2):
@@ -182,7 +182,7 @@ class ContextMasking(nn.Module):
         self.linear1 = _TimeConvolution(input_size, input_size // 2, 1)
         self.linear2 = _TimeConvolution(input_size // 2, output_size, 1)
 
-    def forward(self, frames: Tensor, extent: _Extent) -> Tensor:
+    def forward(self, frames: Tensor, extent: Extent) -> Tensor:
         """[B, T, C] with zeros in the padding -> [B, T, output_size]."""
         gates = self.linear2(self.linear1(_context(frames, extent)).relu_()).sigmoid_()  # [B, segments, C]
         if gates.shape[1] > 1:
@@ -190,7 +190,7 @@ class ContextMasking(nn.Module):
         return self.linear_local(frames) * gates
 
 
-def _context(frames: Tensor, extent: _Extent) -> Tensor:
+def _context(frames: Tensor, extent: Extent) -> Tensor:
     """The mean over a recording plus that over each of its segments: [B, T, C] -> [B, segments, C]."""
     sums = torch.stack([part.sum(dim=1) for part in frames.split(SEGMENT_FRAMES, dim=1)], dim=1)
     return sums.sum(dim=1, keepdim=True) / extent.lengths[:, None, None] + sums / extent.segment_counts(sums.shape[1])
@@ -206,7 +206,7 @@ class DenseLayer(nn.Module):
         self.nonlinear2 = _NormRelu(inner_size)
         self.cam_layer = ContextMasking(inner_size, growth_rate, kernel_size, dilation)
 
-    def forward(self, frames: Tensor, extent: _Extent) -> Tensor:
+    def forward(self, frames: Tensor, extent: Extent) -> Tensor:
         """[B, T, C] -> [B, T, growth_rate]."""
         inner = self.nonlinear2(self.linear1(self.nonlinear1(frames)))
         return self.cam_layer(extent.clear(inner), extent)
@@ -223,7 +223,7 @@ class DenseBlock(nn.Module):
             inner_size = config.bn_size * config.growth_rate
             self.add_module(f"tdnnd{index + 1}", DenseLayer(size, inner_size, config.growth_rate, kernel_size, dilation))
 
-    def forward(self, frames: Tensor, extent: _Extent) -> Tensor:
+    def forward(self, frames: Tensor, extent: Extent) -> Tensor:
         """[B, T, C] -> [B, T, C + layers x growth_rate]."""
         for layer in self.children():
             frames = torch.cat([frames, layer(frames, extent)], dim=2)
@@ -238,7 +238,7 @@ class Transition(nn.Module):
         self.nonlinear = _NormRelu(channels)
         self.linear = _TimeConvolution(channels, channels // 2, 1, bias=False)
 
-    def forward(self, frames: Tensor, extent: _Extent) -> Tensor:
+    def forward(self, frames: Tensor, extent: Extent) -> Tensor:
         """[B, T, C] -> [B, T, C / 2]."""
         return self.linear(self.nonlinear(frames))
 
@@ -287,48 +287,23 @@ class Campplus(nn.Module):
             [B, D]; not of length one.
         """
         lengths = frame_lengths.to(frames.device)
-        extent = _Extent.of(lengths, frames.shape[1])
+        extent = Extent.of(lengths, frames.shape[1])
         hidden = self.head(extent.clear(frames).transpose(1, 2), extent)
         hidden = self.xvector["tdnn"](hidden)
-        extent = _Extent.of((lengths + 1) // 2, hidden.shape[1])
+        extent = Extent.of((lengths + 1) // 2, hidden.shape[1])
         for index in range(1, len(BLOCKS) + 1):
             hidden = self.xvector[f"block{index}"](hidden, extent)
             hidden = self.xvector[f"transit{index}"](hidden, extent)
-        statistics = _mean_and_deviation(self.xvector["out_nonlinear"](hidden), extent)
+        statistics = mean_and_deviation(self.xvector["out_nonlinear"](hidden), extent)
         return self.xvector["dense"](statistics)
 
 
-def _mean_and_deviation(frames: Tensor, extent: _Extent) -> Tensor:
+def mean_and_deviation(frames: Tensor, extent: Extent) -> Tensor:
     """Over the real frames, the deviation by n - 1: [B, T, C] -> [B, 2 C]."""
     lengths = extent.lengths[:, None]
     mean = extent.clear(frames).sum(dim=1) / lengths
     squares = extent.clear((frames - mean[:, None]).square())
     return torch.cat([mean, (squares.sum(dim=1) / (lengths - 1)).sqrt()], dim=1)
-
-
-def arrange_for_inference(model: Campplus) -> Campplus:
-    """The model in eval mode, changed in place to embed faster.
-
-    Normalisations that follow a convolution go into its weights, so that the tensors no longer have the published names and
-    values; those that stand before one stay. Weights of two-dimensional convolutions get the order that a CPU's kernels like.
-    """
-    model.eval()
-    pairs = [(model.xvector["tdnn"], "linear", "nonlinear"), (model.xvector["dense"], "linear", "nonlinear")]
-    for module in model.modules():
-        if isinstance(module, ResidualHead | ResidualBlock):
-            pairs += [(module, "conv1", "bn1"), (module, "conv2", "bn2")]
-        if isinstance(module, ResidualBlock) and len(module.shortcut):
-            pairs.append((module.shortcut, "0", "1"))
-        if isinstance(module, DenseLayer):
-            pairs.append((module, "linear1", "nonlinear2"))
-    for owner, convolution, normalisation in pairs:
-        norm = getattr(owner, normalisation)
-        inner = isinstance(norm, nn.Sequential)
-        joined = fuse_conv_bn_eval(getattr(owner, convolution), norm.batchnorm if inner else norm)
-        setattr(owner, convolution, joined)
-        setattr(*((norm, "batchnorm") if inner else (owner, normalisation)), nn.Identity())
-    model.head.to(memory_format=torch.channels_last)
-    return model.requires_grad_(False)
 
 
 def load_speaker_model(folder: str | Path) -> Campplus:
@@ -343,7 +318,7 @@ def load_speaker_model(folder: str | Path) -> Campplus:
     with torch.device("meta"):
         model = Campplus(opened.section("model_conf", CampplusConfig))
     load_state(model, opened.weights(WEIGHTS_FILE), str(opened.path / WEIGHTS_FILE), assign=True)
-    return arrange_for_inference(model)
+    return model.eval().requires_grad_(False)
 
 
 def published_speaker_model(model: Campplus, config: CampplusConfig, record: Mapping[str, Any]) -> PublishedModel:

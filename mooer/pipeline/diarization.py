@@ -1,6 +1,5 @@
 """Who speaks when: the waveform and its stretches of speech in, the turns of speakers out."""
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from mooer.decode.number_format import FAST, MIN_GAIN
 from mooer.decode.packed_linear import least_seconds
 from mooer.features.speaker_fbank import speaker_fbank
 from mooer.models.speaker import Campplus, load_speaker_model
+from mooer.models.speaker_embedder import SpeakerEmbedder
 from mooer.pipeline.speaker_clustering import ClusteringConfig, check_speakers, cluster_speakers, with_neighbours
 from mooer.pipeline.speaker_turns import WINDOW_SAMPLES, Turn, Window, speaker_turns, windows_of
 
@@ -66,7 +66,7 @@ class Diarizer:
         self.config = dataclasses.replace(config, dtype=_fastest(model, self.device)) if config.dtype == FAST else config
         self.clustering = config.clustering or ClusteringConfig()
         self._dtype = select_dtype(self.config.dtype)
-        self._model = model.to(self.device, self._dtype)
+        self._model = SpeakerEmbedder(model.to(self.device), self._dtype)
 
     @classmethod
     def from_folder(cls, folder: str | Path, config: DiarizationConfig | None = None) -> "Diarizer":
@@ -131,8 +131,8 @@ def _fastest(model: Campplus, device: torch.device) -> str:
         raise ConfigError(f"dtype {FAST} is for a CPU; use bfloat16 on {device.type}, or --device cpu")
     frames = torch.randn(TYPICAL_WINDOWS, TYPICAL_FRAMES, model.num_mel_bins, generator=torch.Generator().manual_seed(0))
     lengths = torch.full((TYPICAL_WINDOWS,), TYPICAL_FRAMES)
-    exact = least_seconds(model, frames, lengths)
-    gain = exact / least_seconds(copy.deepcopy(model).bfloat16(), frames.bfloat16(), lengths)
+    exact = least_seconds(SpeakerEmbedder(model), frames, lengths)
+    gain = exact / least_seconds(SpeakerEmbedder(model, torch.bfloat16), frames.bfloat16(), lengths)
     chosen = "bfloat16" if gain >= MIN_GAIN else "float32"
     log.info("dtype %s is %s here for voices; bfloat16 is %.1f times as fast", FAST, chosen, gain)
     return chosen

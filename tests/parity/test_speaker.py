@@ -1,6 +1,5 @@
 """CAM++ and its front end against the reference's tensors."""
 
-import copy
 import json
 import zlib
 
@@ -11,7 +10,8 @@ from safetensors.torch import load_file
 
 from mooer.audio.io import load_audio
 from mooer.features.speaker_fbank import speaker_fbank
-from mooer.models.speaker import Campplus, CampplusConfig, arrange_for_inference, load_speaker_model
+from mooer.models.speaker import Campplus, CampplusConfig, load_speaker_model
+from mooer.models.speaker_embedder import SpeakerEmbedder
 from mooer.models.weights import load_state
 
 REDUCED = {"embedding_size": 48, "growth_rate": 4, "bn_size": 2, "init_channels": 16}
@@ -45,22 +45,25 @@ def test_features(tensors, index):
 def test_embedding(reduced, tensors, index):
     frames = tensors[f"feat{index}"]
     wanted = tensors[f"emb{index}"]
-    torch.testing.assert_close(reduced(frames[None], torch.tensor([len(frames)]))[0], wanted, atol=1e-6, rtol=0)
-    torch.testing.assert_close(embed(reduced, [tensors[f"wav{index}"]])[0], wanted, atol=1e-6, rtol=0)
+    for form in (reduced, SpeakerEmbedder(reduced)):
+        torch.testing.assert_close(form(frames[None], torch.tensor([len(frames)]))[0], wanted, atol=1e-6, rtol=0)
+        torch.testing.assert_close(embed(form, [tensors[f"wav{index}"]])[0], wanted, atol=1e-6, rtol=0)
 
 
 def test_a_batch_gives_what_each_gives_alone_where_the_reference_does_not(reduced, tensors):
-    together = embed(reduced, [tensors[f"wav{index}"] for index in range(3)])
     alone = torch.stack([tensors[f"emb{index}"] for index in range(3)])
-    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+    for form in (reduced, SpeakerEmbedder(reduced)):
+        together = embed(form, [tensors[f"wav{index}"] for index in range(3)])
+        torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
     assert (tensors["emb_padded_batch"][:2] - alone[:2]).abs().max() > 1e-4
 
 
 def test_published_folder(golden_paraformer):
     expected = json.loads((golden_paraformer / "e2e" / "expected.json").read_text(encoding="utf-8"))["spk_alone"]
     model = load_speaker_model(golden_paraformer / "e2e" / "spk")
-    embedding = embed(model, [load_audio(golden_paraformer / "e2e" / "short.wav")])
-    torch.testing.assert_close(embedding, torch.tensor(expected), atol=1e-5, rtol=0)
+    for form in (model, SpeakerEmbedder(model)):
+        embedding = embed(form, [load_audio(golden_paraformer / "e2e" / "short.wav")])
+        torch.testing.assert_close(embedding, torch.tensor(expected), atol=1e-5, rtol=0)
 
 
 def test_full_size_names_and_shapes(golden_paraformer):
@@ -94,7 +97,7 @@ def test_full_size(golden_paraformer):
     tensors = load_file(golden_paraformer / "campplus_full_formula.safetensors")
     model = Campplus(CampplusConfig()).eval().requires_grad_(False)
     load_state(model, {name: from_recipe(name, tensor, 7001) for name, tensor in model.state_dict().items()}, "the recipe")
-    for arranged in (model, arrange_for_inference(copy.deepcopy(model))):
+    for form in (model, SpeakerEmbedder(model)):
         for index in range(3):
             wanted = tensors[f"emb{index}"]
-            assert (embed(arranged, [tensors[f"wav{index}"]])[0] - wanted).norm() < 1e-3 * wanted.norm()
+            assert (embed(form, [tensors[f"wav{index}"]])[0] - wanted).norm() < 1e-3 * wanted.norm()

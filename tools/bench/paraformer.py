@@ -29,7 +29,8 @@ from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.features.speaker_fbank import speaker_fbank
 from mooer.models.paraformer import Paraformer
 from mooer.models.paraformer_dir import ParaformerConfig, build_paraformer
-from mooer.models.speaker import Campplus, CampplusConfig, arrange_for_inference
+from mooer.models.speaker import Campplus, CampplusConfig
+from mooer.models.speaker_embedder import SpeakerEmbedder
 from mooer.models.vad import FsmnConfig, FsmnVad
 from mooer.pipeline.voice_activity import VoiceActivityDetector
 
@@ -206,12 +207,12 @@ def voices(rounds: int) -> None:
     other = CAMPPlus().eval().requires_grad_(False)
     model = Campplus(CampplusConfig())
     model.load_state_dict(other.state_dict())
-    models = {"float32": arrange_for_inference(model)}
-    models["bfloat16"] = copy.deepcopy(model).bfloat16()
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    models = {name: SpeakerEmbedder(model, dtype) for name, dtype in dtypes.items()}
     for count in (1, 16):
         frames = torch.stack(speaker_fbank([make_audio(1.5) for _ in range(count)]))
         ways = {"funasr": partial(torch.no_grad()(other), frames)}
-        ways |= {f"mooer {key}": partial(our_embeddings, item, frames) for key, item in models.items()}
+        ways |= {f"mooer {key}": partial(our_embeddings, models[key], frames.to(dtype)) for key, dtype in dtypes.items()}
         report(f"voices, {count} of 1.5 s", ways, rounds)
         found = {way: run().float() for way, run in ways.items()}
         for way, embeddings in found.items():
@@ -220,9 +221,8 @@ def voices(rounds: int) -> None:
 
 
 @torch.inference_mode()
-def our_embeddings(model: Campplus, frames: Tensor) -> Tensor:
-    lengths = torch.full((len(frames),), frames.shape[1])
-    return model(frames.to(next(model.parameters()).dtype), lengths)
+def our_embeddings(model: SpeakerEmbedder, frames: Tensor) -> Tensor:
+    return model(frames, torch.full((len(frames),), frames.shape[1]))
 
 
 PARTS = {"recognition": recognition, "times": times, "activity": activity, "voices": voices}
