@@ -42,17 +42,19 @@ mkdir -p "${work_dir:=$recipe}"
 cd "$work_dir"
 export OMP_NUM_THREADS=1
 read -r -a changed <<< "$changes"
-prepared="$data_dir $num_dev_speakers $seed $(cksum < "$recipe/conf/conversations.yaml")"
+prepared="$data_dir $num_dev_speakers $seed $(cat "$recipe"/conf/*conversations.yaml | cksum)"
 exp="exp/$conf"
 
 if begins 0 "data directories and conversations"; then
   if ! finished data/.prepared "$prepared"; then
     python "$recipe/local/prepare_speakers.py" --recordings "$data_dir" --num_dev_speakers "$num_dev_speakers" --output_dir data
     for name in train dev test; do mooer-check-data --data_dir "data/$name" --num_workers "$num_workers"; done
-    for name in dev test; do
-      python "$recipe/local/write_conversations.py" --data_dir "data/$name" --conf "$recipe/conf/conversations.yaml" --seed "$seed" \
-        --output_dir "data/${name}_conversations"
-    done
+    join() { # NAME CONF
+      python "$recipe/local/write_conversations.py" --data_dir "data/$1" --conf "$recipe/conf/$2.yaml" --seed "$seed" \
+        --output_dir "data/$1_conversations"
+    }
+    join dev dev_conversations
+    join test conversations
     finish data/.prepared "$prepared"
   fi
 fi

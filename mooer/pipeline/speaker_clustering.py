@@ -10,20 +10,25 @@ Shapes: N embeddings, D width, K speakers.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mooer.common.errors import ConfigError
+from mooer.pipeline.speaker_likeness import Likeness
 from mooer.pipeline.speaker_turns import Window
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
+CountRule = Literal["gap", "likeness"]
 
 # Of UMAP and HDBSCAN.
 NEIGHBOURS, COMPONENTS, SMALLEST_CLUSTER = 20, 60, 10
 NOISE = -1
 STARTS, MAX_ROUNDS = 10, 300
+# Numbers of speakers tried beyond the last one whose voices are apart.
+PATIENCE = 2
 # Eigenvalues below this part of the largest one are zero but for rounding.
 ZERO = 1e-9
 
@@ -42,8 +47,14 @@ class ClusteringConfig:
     """Similarities of a row that are kept in any case."""
     max_speakers: int = 15
     """Most speakers found where the number is not given."""
+    count: CountRule = "gap"
+    """How the number is found where it is not given and the spectrum is used. gap, as published: by the widest gap of the
+    eigenvalues; then merge_cosine joins speakers. likeness: the most speakers of whom no two are as alike as max_likeness; for
+    models that know a voice from one window less well than the published one, to which the scale of likeness adapts."""
+    max_likeness: float = 0.65
+    """From which likeness on (mooer.pipeline.speaker_likeness: 0 for two voices, 1 for parts of one) two speakers are one."""
     merge_cosine: float = 0.78
-    """Speakers with more similar centres are one, where the number is not given."""
+    """Speakers with more similar centres are one, where the number is not given and it is not found by likeness."""
     reach: int = 0
     """Windows before and after each that its embedding is averaged with, within a stretch of speech. The published 0 suits a
     model that knows a voice in one window; a smaller one needs to hear more of it."""
@@ -56,7 +67,9 @@ class ClusteringConfig:
                 raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}")
         if self.reach < 0:
             raise ConfigError(f"reach must not be negative, found {self.reach}")
-        for name in ("kept_fraction", "merge_cosine"):
+        if self.count not in get_args(CountRule):
+            raise ConfigError(f"count is {self.count!r}; allowed: {', '.join(get_args(CountRule))}")
+        for name in ("kept_fraction", "merge_cosine", "max_likeness"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must be above 0 and at most 1, found {getattr(self, name)}")
 
@@ -102,11 +115,13 @@ def cluster_speakers(embeddings: Floats, num_speakers: int | None = None, config
     if len(embeddings) < config.min_windows:
         return np.zeros(len(embeddings), dtype=np.int64)
     directions = _normalised(embeddings)
-    if len(embeddings) < config.spectral_below:
+    if len(embeddings) >= config.spectral_below:
+        labels = _by_density(directions, config)
+    elif config.count == "likeness":
+        return in_order_of_appearance(_unlike_groups(directions, config))
+    else:
         spectrum = _spectrum(directions, config)
         labels = spectrum.groups(spectrum.num_speakers(config), config)
-    else:
-        labels = _by_density(directions, config)
     return merge_similar(labels, embeddings, config.merge_cosine)
 
 
@@ -185,6 +200,19 @@ def laplacian(directions: Floats, config: ClusteringConfig) -> Floats:
     weights = (cosines + cosines.T) / 2
     np.fill_diagonal(weights, 0.0)
     return np.diag(np.abs(weights).sum(axis=1)) - weights
+
+
+def _unlike_groups(directions: Floats, config: ClusteringConfig) -> Labels:
+    """The most groups of which no two are too alike; one where there are no such two."""
+    spectrum, likeness = _spectrum(directions, config), Likeness(directions, near=2 * config.reach + 1)
+    most, labels = 1, np.zeros(len(directions), dtype=np.int64)
+    for number in range(2, min(config.max_speakers, len(directions)) + 1):
+        groups = spectrum.groups(number, config)
+        if likeness.greatest(groups) < config.max_likeness:
+            most, labels = number, groups
+        elif number == most + PATIENCE:
+            break
+    return labels
 
 
 def _by_density(directions: Floats, config: ClusteringConfig) -> Labels:

@@ -75,7 +75,8 @@ def test_the_model_is_one_that_the_diarizer_opens(finished):
     final = work / "exp" / "campplus_small" / "final"
     assert {path.name for path in final.iterdir()} == {"campplus_cn_common.bin", "config.yaml", "run.json", "clustering.yaml"}
     settings = yaml.safe_load((final / "clustering.yaml").read_text())
-    assert Diarizer.from_folder(final).clustering.merge_cosine == settings["merge_cosine"]
+    assert settings["count"] == "likeness"
+    assert Diarizer.from_folder(final).clustering.max_likeness == settings["max_likeness"]
     references = read_rttm(work / "data" / "test_conversations" / "rttm")
     assert {turn.speaker for turns in references.values() for turn in turns} <= {str(200 + number) for number in range(5)}
 

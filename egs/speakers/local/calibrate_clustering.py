@@ -5,23 +5,45 @@ The published settings suit the published model, trained on far more speakers: a
 """
 
 import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-from known_speech import known_speech
+import numpy as np
+from known_speech import KnownSpeech, known_speech
 
 from mooer.cli._command import command
 from mooer.common.config import dump_yaml
 from mooer.common.files import atomic_write
 from mooer.pipeline.diarization import CLUSTERING_FILE, DiarizationConfig, Diarizer, cut_windows
 from mooer.pipeline.speaker_clustering import ClusteringConfig, cluster_speakers, with_neighbours
-from mooer.pipeline.speaker_turns import Turn, speaker_turns
+from mooer.pipeline.speaker_turns import Turn, Window, speaker_turns
 from mooer.score.der import score_diarization
 from mooer.text.rttm import TimedTurn
 
-MERGE_COSINES = tuple(number / 20 for number in range(8, 20))
-MIN_KEPT = (6, 10, 16)
+# Those nearest to the defaults come first.
 REACHES = (0, 1, 2, 3)
+MIN_KEPT = (6, 10, 16)
+MAX_LIKENESSES = (0.65, 0.6, 0.7, 0.55, 0.75, 0.5, 0.8)
+# Percent by which settings must be better than those nearer to the defaults: sixty conversations tell no less apart.
+LEAST_GAIN = 1.0
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A conversation whose windows have been embedded."""
+
+    known: KnownSpeech
+    windows: list[Window]
+    embeddings: np.ndarray
+    """[N, D]."""
+
+    def turns(self, config: ClusteringConfig, count_given: bool) -> list[TimedTurn]:
+        """The turns that these settings find."""
+        embeddings = with_neighbours(self.embeddings, self.windows, config.reach)
+        labels = cluster_speakers(embeddings, self.known.num_speakers if count_given else None, config)
+        return timed(speaker_turns(self.windows, labels.tolist()))
 
 
 @command
@@ -29,41 +51,39 @@ REACHES = (0, 1, 2, 3)
 @click.option("--data_dir", type=click.Path(path_type=Path), required=True, help="Conversations with known turns.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), default="cpu", show_default=True)
 def main(model_dir: str, data_dir: Path, device: str) -> None:
-    """Write the settings with the lowest diarization error rate to clustering.yaml in the model's folder.
+    """Write settings with a low diarization error rate to clustering.yaml in the model's folder.
 
-    Every use of the model finds them there. Of several, those nearest to the published ones are taken.
+    Every use of the model finds them there. What groups windows is chosen with the number of speakers given, and then what
+    finds the number.
     """
     diarizer = Diarizer.from_folder(model_dir, DiarizationConfig(device=device))
-    references, embedded = {}, {}
-    for recording in known_speech(data_dir):
-        windows, pieces = cut_windows(recording.waveform, recording.segments)
-        references[recording.id], embedded[recording.id] = recording.turns, (windows, diarizer.embed(pieces))
-    smooth = {
-        (name, reach): with_neighbours(embeddings, windows, reach)
-        for (name, (windows, embeddings)), reach in itertools.product(embedded.items(), REACHES)
-    }
+    conversations = []
+    for known in known_speech(data_dir):
+        windows, pieces = cut_windows(known.waveform, known.segments)
+        conversations.append(Embedded(known, windows, diarizer.embed(pieces)))
 
-    def percent(config: ClusteringConfig) -> float:
-        found = {
-            name: timed(speaker_turns(windows, cluster_speakers(smooth[name, config.reach], None, config).tolist()))
-            for name, (windows, _) in embedded.items()
-        }
-        return score_diarization(references, found).time.percent
+    def percent(config: ClusteringConfig, count_given: bool = False) -> float:
+        found = {item.known.id: item.turns(config, count_given) for item in conversations}
+        return score_diarization({item.known.id: item.known.turns for item in conversations}, found).time.percent
 
     published = ClusteringConfig()
-    tried = [
-        ClusteringConfig(merge_cosine=cosine, min_kept=kept, reach=reach)
-        for reach, kept, cosine in itertools.product(REACHES, MIN_KEPT, MERGE_COSINES)
-    ]
-    tried.sort(key=lambda config: (config.reach, config.min_kept, abs(config.merge_cosine - published.merge_cosine)))
-    best = min(tried, key=percent)
+    pairs = itertools.product(REACHES, MIN_KEPT)
+    ways = [replace(published, count="likeness", reach=reach, min_kept=kept) for reach, kept in pairs]
+    grouping = first_good(ways, lambda config: percent(config, count_given=True))
+    best = first_good([replace(grouping, max_likeness=value) for value in MAX_LIKENESSES], percent)
     click.echo(
-        f"DER of {data_dir}: published settings {percent(published):.2f} %, merge_cosine {best.merge_cosine}, min_kept "
-        f"{best.min_kept} and reach {best.reach} {percent(best):.2f} %",
+        f"DER of {data_dir}: published settings {percent(published):.2f} %; reach {best.reach}, min_kept {best.min_kept}, "
+        f"max_likeness {best.max_likeness} {percent(best):.2f} %, with the number given {percent(best, count_given=True):.2f} %",
         err=True,
     )
     with atomic_write(Path(model_dir) / CLUSTERING_FILE) as stream:
         stream.write(dump_yaml(best))
+
+
+def first_good(ways: Sequence[ClusteringConfig], percent: Callable[[ClusteringConfig], float]) -> ClusteringConfig:
+    """The first settings that none of the others betters by `LEAST_GAIN`."""
+    rates = [percent(config) for config in ways]
+    return next(config for config, rate in zip(ways, rates, strict=True) if rate <= min(rates) + LEAST_GAIN)
 
 
 def timed(turns: list[Turn]) -> list[TimedTurn]:

@@ -29,7 +29,13 @@ class ConversationConfig:
     conversations: int = 4
     """Conversations with each number of speakers."""
     turns: int = 16
-    """Turns of a conversation."""
+    """Turns of a conversation, at most."""
+    piece_seconds: float | None = None
+    """Utterances are cut into equal pieces of at least so many seconds first, each of which is said as if it were one. For
+    speakers with few utterances."""
+    repeated: bool = True
+    """Whether a speaker begins anew when everything of theirs has been said; otherwise the conversation ends there, however few
+    turns it has. What is repeated sounds more like itself than a voice does."""
     turn_seconds: tuple[float, float] = (2.0, 10.0)
     """Shortest and longest turn; an utterance that is shorter than the longest one may end it earlier."""
     gap_seconds: tuple[float, float] = (0.1, 1.2)
@@ -44,6 +50,8 @@ class ConversationConfig:
             )
         if self.conversations < 1:
             raise ConfigError(f"conversations must be at least 1, found {self.conversations}")
+        if self.piece_seconds is not None and not self.piece_seconds > 0.0:
+            raise ConfigError(f"piece_seconds must be above 0, found {self.piece_seconds}")
         for name in ("turn_seconds", "gap_seconds", "snr_db"):
             low, high = getattr(self, name)
             if not 0.0 <= low <= high:
@@ -68,7 +76,10 @@ def make_conversations(voices: Mapping[str, Sequence[Tensor]], config: Conversat
     """
     if len(voices) < max(config.num_speakers):
         raise DataError(f"conversations of {max(config.num_speakers)} take as many speakers; there are {len(voices)}")
-    trimmed = {speaker: [without_silent_ends(wave) for wave in waves] for speaker, waves in voices.items()}
+    trimmed = {
+        speaker: [piece for wave in waves for piece in _pieces(without_silent_ends(wave), config)]
+        for speaker, waves in voices.items()
+    }
     made = []
     for number in config.num_speakers:
         for index in range(config.conversations):
@@ -103,6 +114,8 @@ def _conversation(
     parts, turns, place = [], [], 0
     for speaker in speaker_order(speakers, config.turns, draw):
         gap = _samples(draw.uniform(*config.gap_seconds))
+        if not unused.get(speaker, True) and not config.repeated:
+            break
         if not unused.get(speaker):
             unused[speaker] = draw.sample(list(voices[speaker]), len(voices[speaker]))
         speech = _turn(unused[speaker].pop(), config, draw)
@@ -114,6 +127,13 @@ def _conversation(
     generator = torch.Generator().manual_seed(draw.randrange(1 << 62))
     noise = coloured_noise(waveform.numel(), 0.5, generator)
     return Conversation(name, add_noise(waveform, noise, draw.uniform(*config.snr_db)), turns)
+
+
+def _pieces(utterance: Tensor, config: ConversationConfig) -> Sequence[Tensor]:
+    """An utterance [S], whole or in pieces."""
+    if config.piece_seconds is None:
+        return [utterance]
+    return utterance.chunk(max(1, utterance.numel() // _samples(config.piece_seconds)))
 
 
 def _turn(utterance: Tensor, config: ConversationConfig, draw: random.Random) -> Tensor:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from mooer.common.errors import ConfigError, DataError
 from mooer.data.check import check_data_dir
 from mooer.data.lists import read_table
+from mooer.pipeline.speaker_clustering import ClusteringConfig
 from mooer.score.eer import read_trials
 from mooer.text.rttm import SECOND, TimedTurn
 
@@ -136,7 +137,28 @@ def test_silent_ends_are_cut_off():
         without_silent_ends(torch.zeros(RATE))
 
 
-@pytest.mark.parametrize("settings", [{"num_speakers": (1,)}, {"num_speakers": (5,), "turns": 4}, {"snr_db": (9.0, 3.0)}])
+def test_nothing_is_said_twice():
+    """Voices of four tones each, in one utterance: each is heard at most once, until somebody has said them all."""
+    time = torch.arange(2 * RATE) / RATE
+    tones = [torch.sin(2 * torch.pi * 200 * (number + 1) * time) for number in range(12)]
+    voices = {f"v{n}": [torch.cat(tones[4 * n : 4 * n + 4])] for n in range(3)}
+    sizes = {"num_speakers": (3,), "conversations": 3, "turns": 24, "piece_seconds": 1.9, "turn_seconds": (2.0, 2.0)}
+    for conversation in make_conversations(voices, ConversationConfig(**sizes, repeated=False, snr_db=(30.0, 30.0)), seed=1):
+        heard = []
+        for turn in conversation.turns:
+            speech = conversation.waveform[turn.start * RATE // SECOND : turn.end * RATE // SECOND]
+            assert speech.numel() == 2 * RATE
+            heard.append(int(torch.fft.rfft(speech).abs().argmax()))
+        assert len(set(heard)) == len(heard)
+        assert max([turn.speaker for turn in conversation.turns].count(speaker) for speaker in voices) == 4
+    (again, *_) = make_conversations(voices, ConversationConfig(**sizes), seed=1)
+    assert len(again.turns) == 24
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"num_speakers": (1,)}, {"num_speakers": (5,), "turns": 4}, {"snr_db": (9.0, 3.0)}, {"piece_seconds": 0.0}],
+)
 def test_impossible_conversations(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
         ConversationConfig(**settings)
@@ -148,3 +170,13 @@ def test_speech_is_joined_over_short_pauses():
     turns = [(0, 1000), (1400, 2000), (2500, 3000), (2800, 2900), (4000, 5000)]
     timed = [TimedTurn(1000 * start, 1000 * end, "x") for start, end in turns]
     assert speech_segments(timed) == [(0, 2000), (2500, 3000), (4000, 5000)]
+
+
+def test_settings_are_those_nearest_to_the_defaults_unless_others_are_clearly_better():
+    import calibrate_clustering
+
+    rates = {0.65: 20.0, 0.6: 19.2, 0.7: 19.0, 0.55: 18.9}
+    ways = [ClusteringConfig(max_likeness=value) for value in rates]
+    assert calibrate_clustering.first_good(ways, lambda config: rates[config.max_likeness]).max_likeness == 0.6
+    rates[0.55] = 15.0
+    assert calibrate_clustering.first_good(ways, lambda config: rates[config.max_likeness]).max_likeness == 0.55

@@ -115,7 +115,8 @@ def test_any_number_by_density():
 def test_impossible_settings():
     with pytest.raises(ConfigError, match="at least 1, found 0"):
         cluster_speakers(np.ones((3, 2)), 0)
-    for wrong in ({"min_windows": 0}, {"kept_fraction": 0.0}, {"merge_cosine": 1.5}, {"max_speakers": 0}):
+    wrongs = [{"min_windows": 0}, {"kept_fraction": 0.0}, {"merge_cosine": 1.5}, {"max_speakers": 0}]
+    for wrong in (*wrongs, {"count": "eigengap"}, {"max_likeness": 0.0}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             ClusteringConfig(**wrong)
 
