@@ -1,7 +1,7 @@
 """How alike the voices of groups of embeddings are, whatever noise is in the embeddings.
 
 The mean cosine between the windows of two groups, divided by the geometric mean of those within each: about 1 for two parts of
-one voice, near 0 for two voices. Noise, and a model that knows little of a voice from one window, make all cosines smaller; here
+one voice, near 0 for two voices. Noise, and a model that knows little of a voice from one window, make all cosines less; here
 numerator and denominator shrink alike, however many windows a group has. The cosine of two centres does not have that.
 
 Shapes: N embeddings, D width, K groups.

@@ -71,9 +71,10 @@ def main(model_dir: str, data_dir: Path, device: str) -> None:
     ways = [replace(published, count="likeness", reach=reach, min_kept=kept) for reach, kept in pairs]
     grouping = first_good(ways, lambda config: percent(config, count_given=True))
     best = first_good([replace(grouping, max_likeness=value) for value in MAX_LIKENESSES], percent)
+    given = percent(best, count_given=True)
     click.echo(
         f"DER of {data_dir}: published settings {percent(published):.2f} %; reach {best.reach}, min_kept {best.min_kept}, "
-        f"max_likeness {best.max_likeness} {percent(best):.2f} %, with the number given {percent(best, count_given=True):.2f} %",
+        f"max_likeness {best.max_likeness} {percent(best):.2f} %, with the number given {given:.2f} %",
         err=True,
     )
     with atomic_write(Path(model_dir) / CLUSTERING_FILE) as stream:
