@@ -9,8 +9,10 @@ from mooer.cli._command import command
 if TYPE_CHECKING:
     from mooer.data.utterance import Problem, Utterance
     from mooer.decode.recognizer import Recognizer
+    from mooer.models.conformer_reference import ReferencePaths
 
 PATH = click.Path()
+REFERENCE_OPTIONS = ("config", "checkpoint", "dict", "cmvn_path")
 PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
 # What only a speech LLM has a use for, what it has none for, and what is asked of a beam search with other scores.
 LLM_OPTIONS = ("target_language", "instruction", "max_new_tokens", "length_penalty", "batch_seconds")
@@ -44,6 +46,9 @@ CONFIG_OPTIONS = (
 @click.option("--lora_dir", type=PATH, help="LoRA folder.")
 @click.option("--cmvn_path", type=PATH, help="CMVN file (am.mvn).")
 @click.option("--adapter_downsample_rate", type=click.IntRange(min=1), help="Of the adapter. [default: the model's, or 2]")
+@click.option("--config", type=PATH, help="Of a 3M-ASR checkpoint; goes with --checkpoint, --dict and --cmvn_path.")
+@click.option("--checkpoint", type=PATH, help="Weights of a 3M-ASR model.")
+@click.option("--dict", type=PATH, help="Its dictionary, `TOKEN ID` a line (lang_char.txt).")
 @click.option("--task", type=click.Choice(["asr", "ast", "mtl"]), help="Transcribe, translate or both. [default: asr]")
 @click.option("--target_language", type=click.Choice(["en", "zh"]), help="Of the translation. [default: en]")
 @click.option("--instruction", help="What the LLM is asked, in place of the task's own words.")
@@ -136,7 +141,9 @@ def _recognizer(given: dict[str, Any]) -> "Recognizer":
     config = DecodeConfig(**{name: given[name] for name in CONFIG_OPTIONS if name in given})
     named = {name.rsplit("_", 1)[0]: Path(given[name]) for name in PART_OPTIONS if name in given}
     rate = given.get("adapter_downsample_rate")
-    if "model_dir" in given:
+    if any(name in given for name in ("config", "checkpoint", "dict")):
+        recognizer = Recognizer.from_reference(_reference_paths(given), config)
+    elif "model_dir" in given:
         recognizer = Recognizer.from_model_dir(given["model_dir"], config, PartPaths(**named), rate)
     else:
         recognizer = Recognizer.from_parts(PartPaths(**named), config, rate)
@@ -149,6 +156,22 @@ def _recognizer(given: dict[str, Any]) -> "Recognizer":
             f"--beam_size means nothing for a model of family {family} without --mode ctc_prefix_beam or the like"
         )
     return recognizer
+
+
+def _reference_paths(given: dict[str, Any]) -> "ReferencePaths":
+    """The files of a 3M-ASR model; exits with a message if one is not named, or another model beside it."""
+    from pathlib import Path
+
+    from mooer.models.conformer_reference import ReferencePaths
+
+    missing = [f"--{name}" for name in REFERENCE_OPTIONS if name not in given]
+    if missing:
+        raise click.UsageError(f"a 3M-ASR model also needs {', '.join(missing)}")
+    others = [name for name in ("model_dir", "adapter_downsample_rate", *PART_OPTIONS) if name in given and name != "cmvn_path"]
+    if others:
+        raise click.UsageError(f"--checkpoint names a 3M-ASR model; --{others[0]} has nothing to do with it")
+    config, checkpoint, dictionary, cmvn = (Path(given[name]) for name in REFERENCE_OPTIONS)
+    return ReferencePaths(config=config, checkpoint=checkpoint, dictionary=dictionary, cmvn=cmvn)
 
 
 def _decode(recognizer: "Recognizer", utterances: "list[Utterance | Problem]", given: dict[str, Any]) -> int:

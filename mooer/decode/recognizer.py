@@ -4,6 +4,7 @@ An utterance that cannot be read or decoded becomes a Failure and leaves the oth
 """
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from mooer.common import provenance
 from mooer.common.config import load_yaml
 from mooer.common.device import select_device, select_dtype
 from mooer.common.errors import AudioError, ConfigError
-from mooer.common.lengths import SAMPLE_RATE
+from mooer.common.lengths import CONV2D_SHIFT, SAMPLE_RATE
 from mooer.data.archives import read_matrix
 from mooer.data.config import TaskConfig
 from mooer.data.reader import AudioReader
@@ -37,6 +38,7 @@ from mooer.decode.speech_llm_decoder import SpeechLlmDecoder, SpeechLlmSettings
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.models.builders import check_frontend
+from mooer.models.conformer_reference import ReferencePaths, open_reference
 from mooer.models.model_dir import FINAL_DIR, PACKAGED, RECORD_FILE, LoadedModel, PartPaths, find_model_dir, is_model_dir
 from mooer.models.published_folder import TOKENS_FILE
 from mooer.models.released import open_model
@@ -145,7 +147,7 @@ class Recognizer:
     ) -> None:
         self.loaded, self.config = loaded, config
         self.device = select_device(config.device)
-        settings = load_yaml(loaded.frontend_path, FrontendConfig) if loaded.frontend_path else FrontendConfig()
+        settings = _frontend_settings(loaded)
         cmvn = read_cmvn(loaded.cmvn_path) if loaded.cmvn_path else None
         self.frontend = Frontend(settings, cmvn)
         check_frontend(loaded.model.encoder, settings)
@@ -176,7 +178,7 @@ class Recognizer:
         Raises:
             PathError, ConfigError, WeightsError: something is missing, or does not fit.
         """
-        loaded, config = _open_for_good(model_dir, config or DecodeConfig(), parts, downsample_rate)
+        loaded, config = _open_model(model_dir, config or DecodeConfig(), parts, downsample_rate)
         if not _is_ours(model_dir):
             return cls(loaded, config, is_released=True)
         return cls(loaded, config, instructions=_stored_instructions(find_model_dir(model_dir)))
@@ -186,7 +188,12 @@ class Recognizer:
         cls, parts: PartPaths, config: DecodeConfig | None = None, downsample_rate: int | None = None
     ) -> "Recognizer":
         """A recognizer of the released checkpoints' parts, each named. Raises as `from_model_dir` does."""
-        return cls(*_open_for_good(None, config or DecodeConfig(), parts, downsample_rate), is_released=True)
+        return cls(*_open_model(None, config or DecodeConfig(), parts, downsample_rate), is_released=True)
+
+    @classmethod
+    def from_reference(cls, paths: ReferencePaths, config: DecodeConfig | None = None) -> "Recognizer":
+        """A recognizer of a model of 3M-ASR. Raises as `from_model_dir` does."""
+        return cls(*_open_for_good(config or DecodeConfig(), functools.partial(open_reference, paths)))
 
     def recognize(self, waveforms: Iterable[tuple[str, Tensor]]) -> Iterator[Hypothesis | Failure]:
         """The results for ids and waveforms [S] (float32, 16 kHz, full scale 1), in their order, as they become known."""
@@ -267,15 +274,33 @@ def _is_ours(model_dir: str | Path) -> bool:
     return str(model_dir) in PACKAGED or is_model_dir(folder) or is_model_dir(folder / FINAL_DIR)
 
 
-def _open_for_good(
+def _frontend_settings(loaded: LoadedModel) -> FrontendConfig:
+    """The front end that the model was trained with."""
+    if loaded.frontend_path is not None:
+        return load_yaml(loaded.frontend_path, FrontendConfig)
+    if loaded.config.family == "conformer":  # 3M-ASR's
+        bins = loaded.config.encoder.input_size
+        return FrontendConfig(window="povey", num_mel_bins=bins, lfr_m=1, lfr_n=1, subsampling=CONV2D_SHIFT)
+    return FrontendConfig()
+
+
+def _open_model(
     model_dir: str | Path | None, config: DecodeConfig, parts: PartPaths | None, downsample_rate: int | None
 ) -> tuple[LoadedModel, DecodeConfig]:
-    """A model that nobody else has, so that it may be changed to decode faster, and the number format that it then has."""
+    return _open_for_good(config, lambda **dtype: open_model(model_dir, config.task, parts, downsample_rate, **dtype))
+
+
+def _open_for_good(config: DecodeConfig, open_it: Callable[..., LoadedModel]) -> tuple[LoadedModel, DecodeConfig]:
+    """A model that nobody else has, so that it may be changed to decode faster, and the number format that it then has.
+
+    Args:
+        open_it: takes a keyword `dtype`, float32 if it is left out.
+    """
     device = select_device(config.device)
     if config.dtype in CPU_FORMATS:
-        loaded = open_model(model_dir, config.task, parts, downsample_rate)
+        loaded = open_it()
         return loaded, dataclasses.replace(config, dtype=put_into_format(loaded, config.dtype, device))
-    loaded = open_model(model_dir, config.task, parts, downsample_rate, select_dtype(config.dtype))
+    loaded = open_it(dtype=select_dtype(config.dtype))
     if device.type == "cpu":
         pack_linears(loaded.model)
     return loaded, config

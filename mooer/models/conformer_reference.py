@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 
 from mooer.common.config import from_dict
@@ -15,6 +16,7 @@ from mooer.common.files import require_file
 from mooer.models.conformer_aed import ConformerAed, ConformerLosses
 from mooer.models.conformer_builder import ConformerConfig, conformer_from_state, read_conformer_state
 from mooer.models.conformer_encoder import ConformerEncoderConfig
+from mooer.models.model_dir import LoadedModel
 from mooer.models.moe_conformer_encoder import MoeConfig
 from mooer.models.transformer_decoder import TransformerDecoderConfig
 
@@ -93,6 +95,33 @@ class AedSection:
     def __post_init__(self) -> None:
         if (self.decoder_type == "bitransformer") != (self.decoder_conf.r_num_blocks > 0):
             raise ConfigError(f"r_num_blocks {self.decoder_conf.r_num_blocks} does not fit decoder_type {self.decoder_type}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencePaths:
+    """The files of a model of 3M-ASR."""
+
+    config: Path
+    """Its YAML file."""
+    checkpoint: Path
+    """Weights."""
+    dictionary: Path
+    """Tokens, `TOKEN ID` a line."""
+    cmvn: Path
+    """CMVN, JSON or Kaldi's text form."""
+
+
+def open_reference(paths: ReferencePaths, dtype: torch.dtype = torch.float32) -> LoadedModel:
+    """A model of 3M-ASR ready to decode. Raises as `load_reference` does."""
+    config, model = load_reference(paths.config, paths.checkpoint)
+    return LoadedModel(
+        model=model.to(dtype),
+        config=config,
+        tokenizer_dir=require_file(paths.dictionary, "dictionary"),
+        cmvn_path=require_file(paths.cmvn, "CMVN file"),
+        frontend_path=None,
+        weight_files=(paths.checkpoint,),
+    )
 
 
 def load_reference(config_path: str | Path, checkpoint_path: str | Path) -> tuple[ConformerConfig, ConformerAed]:

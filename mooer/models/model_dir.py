@@ -75,11 +75,11 @@ class LoadedModel:
     config: ModelConfig | ConformerConfig | ParaformerConfig
     """With the sizes of the loaded parts; each knows its family."""
     tokenizer_dir: Path
-    """Folder that `mooer.text.tokenizer.load_tokenizer` reads, or a published Paraformer's with its tokens.json."""
+    """Folder that `mooer.text.vocabulary.load_vocabulary` reads; of a 3M-ASR checkpoint the dictionary itself."""
     cmvn_path: Path | None
     """CMVN file; None for a model trained without."""
     frontend_path: Path | None
-    """The front end's settings; None for the released ones."""
+    """The front end's settings; None for those of the released models of the family."""
     weight_files: tuple[Path, ...]
     """The files that weights were read from."""
 

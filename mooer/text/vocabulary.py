@@ -44,11 +44,13 @@ class Vocabulary(Protocol):
 
 
 def load_vocabulary(folder: str | Path) -> Vocabulary:
-    """The vocabulary of a folder that holds tokens.json, lang_char.txt or a Hugging Face tokenizer.
+    """The vocabulary of a folder that holds tokens.json, lang_char.txt or a Hugging Face tokenizer; or of a dictionary's file.
 
     Raises:
         PathError, ConfigError, DataError: no such folder, no vocabulary in it, or a damaged one.
     """
+    if Path(folder).is_file():
+        return read_dictionary(folder)
     folder = require_dir(folder, "tokenizer folder")
     if (folder / TOKENS_FILE).exists():
         return PublishedVocabulary(folder)
