@@ -49,12 +49,12 @@ if begins 0 "data directories and conversations"; then
   if ! finished data/.prepared "$prepared"; then
     python "$recipe/local/prepare_speakers.py" --recordings "$data_dir" --num_dev_speakers "$num_dev_speakers" --output_dir data
     for name in train dev test; do mooer-check-data --data_dir "data/$name" --num_workers "$num_workers"; done
-    join() { # NAME CONF
+    join_turns() { # NAME CONF
       python "$recipe/local/write_conversations.py" --data_dir "data/$1" --conf "$recipe/conf/$2.yaml" --seed "$seed" \
         --output_dir "data/$1_conversations"
     }
-    join dev dev_conversations
-    join test conversations
+    join_turns dev dev_conversations
+    join_turns test conversations
     finish data/.prepared "$prepared"
   fi
 fi
