@@ -6,15 +6,18 @@ import re
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 
 from mooer.common.config import load_yaml
 from mooer.common.errors import ConfigError
+from mooer.common.lengths import conv2d_frames, fbank_frames
 from mooer.models.model_dir import load_model_dir
 from mooer.models.weights import read_state
 from mooer.text.characters import DICTIONARY_FILE, build_dictionary
 from mooer.train.config import RunConfig
 from mooer.train.plan import plan_run
 from mooer.train.run import run_training
+from tools.expert_use import main as expert_use
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +64,22 @@ def with_experts(folder=None):
     return DENSE | {"embedding": EMBEDDING, "moe": {"num_experts": 4}} | paths
 
 
-def test_experts_start_from_a_dense_model_and_an_embedding_network(configured, characters, tmp_path):
+def check_use_of_experts(folder, corpus):
+    """tools/expert_use.py counts every frame of every recording once in each block."""
+    lines = [json.loads(line) for line in (corpus / "dev.list").read_text().splitlines()]
+    (folder / "wav.scp").write_text("".join(f"{line['id']} {line['audio']}\n" for line in lines))
+    arguments = ["--model_dir", folder, "--wav_scp", folder / "wav.scp", "--output_dir", folder]
+    done = CliRunner().invoke(expert_use, list(map(str, arguments)), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    values = json.loads((folder / "expert_use.json").read_text())
+    frames = sum(conv2d_frames(fbank_frames(line["num_samples"])) for line in lines)
+    assert [sum(row) for row in values["frames"]] == [frames] * 2 and [len(row) for row in values["frames"]] == [4, 4]
+    idle = sum(count == 0 for row in values["frames"] for count in row)
+    assert len(values["idle"]) == idle and values["active_parameters"] < values["parameters"]
+    assert (folder / "expert_use.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_experts_start_from_a_dense_model_and_an_embedding_network(configured, characters, tone_corpus, tmp_path):
     run(configured({"encoder": EMBEDDING}, max_steps=2), tmp_path / "embedding")
     run(configured(DENSE, max_steps=2), tmp_path / "dense")
     run(configured(with_experts(tmp_path), max_steps=1, schedule={"warmup_steps": 10**6}), tmp_path / "moe")
@@ -75,6 +93,7 @@ def test_experts_start_from_a_dense_model_and_an_embedding_network(configured, c
     name = "blocks.0.self_attn.linear_q.weight"
     torch.testing.assert_close(moe[f"encoder.{name}"], dense[f"encoder.{name}"], rtol=0, atol=1e-6)
     torch.testing.assert_close(moe[f"encoder.embed.{name}"], embedding[f"encoder.{name}"], rtol=0, atol=1e-6)
+    check_use_of_experts(tmp_path / "moe", tone_corpus)
     loaded = load_model_dir(tmp_path / "moe")
     assert loaded.config.moe.num_experts == 4 and loaded.config.base_path is None
     assert (loaded.tokenizer_dir / DICTIONARY_FILE).read_bytes() == (characters / DICTIONARY_FILE).read_bytes()
