@@ -17,19 +17,21 @@ PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_pa
 # What only a speech LLM has a use for, what it has none for, and what is asked of a beam search with other scores.
 LLM_OPTIONS = ("target_language", "instruction", "max_new_tokens", "length_penalty", "batch_seconds")
 FUSION_OPTIONS = ("lm_dir", "lm_weight", "ctc_weight", "reverse_weight", "length_bonus")
+CHUNK_OPTIONS = ("chunk_size", "left_chunks")
 SEARCH_OPTIONS = ("beam_size", "nbest")
 # What means nothing for a model of a family.
 USELESS_OPTIONS = {
-    "speech_llm": ("mode", "estimate_times", *FUSION_OPTIONS),
-    "ctc": (*LLM_OPTIONS, "estimate_times"),
+    "speech_llm": ("mode", "estimate_times", *FUSION_OPTIONS, *CHUNK_OPTIONS),
+    "ctc": (*LLM_OPTIONS, "estimate_times", *CHUNK_OPTIONS),
     "conformer": (*LLM_OPTIONS, "estimate_times"),
-    "paraformer": (*LLM_OPTIONS, "mode"),
+    "paraformer": (*LLM_OPTIONS, "mode", *CHUNK_OPTIONS),
 }
 CONFIG_OPTIONS = (
     *("task", "mode", "estimate_times", "batch_size", "dtype", "device"),
     *LLM_OPTIONS,
     *SEARCH_OPTIONS,
     *FUSION_OPTIONS,
+    *CHUNK_OPTIONS,
 )
 
 
@@ -72,6 +74,8 @@ CONFIG_OPTIONS = (
 @click.option("--max_new_tokens", type=click.IntRange(min=1), help="[default: by the audio's length, at most 200]")
 @click.option("--length_penalty", type=float, help="Larger favours longer answers. [default: 0.8]")
 @click.option("--nbest", type=click.IntRange(0, 64), help="Best answers for results.jsonl. [default: 0]")
+@click.option("--chunk_size", type=click.IntRange(min=1), help="Hear so many frames of 40 ms at a time (causal Conformers).")
+@click.option("--left_chunks", type=click.IntRange(min=0), help="Chunks back that are seen. [default: all]")
 @click.option("--batch_size", type=click.IntRange(min=1), help="Utterances decoded together. [default: 32]")
 @click.option("--batch_seconds", type=click.FloatRange(min=0, min_open=True), help="The same, by seconds of audio.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16", "int8", "fast"]), help="[default: float32]")

@@ -62,20 +62,24 @@ class ConformerDecoder:
             padded = torch.nn.utils.rnn.pad_sequence([frames[index] for index in group], batch_first=True)
             lengths = torch.tensor([len(frames[index]) for index in group])
             hidden, lengths = self._model.encoder(padded.to(self._device, self._dtype), lengths.to(self._device))
-            for index, answer in zip(group, self._read(hidden, lengths), strict=True):
+            for index, answer in zip(group, self.read(hidden, lengths), strict=True):
                 results[index] = answer
         return results
 
-    def _read(self, hidden: Tensor, lengths: Tensor) -> list[Answer | Refusal]:
-        """The answer to each row of encodings [B, U, D] of `lengths` [B] frames."""
+    def read(self, hidden: Tensor, lengths: Tensor, heard: list[list[Found]] | None = None) -> list[Answer | Refusal]:
+        """The answer to each row of encodings [B, U, D] of `lengths` [B] frames.
+
+        Args:
+            heard: what CTC's prefix beam search finds in them, where that is known already.
+        """
         log_probs = self._model.encoder.ctc_log_probs(hidden)
         rows = [row[:length] for row, length in zip(log_probs.cpu(), lengths.tolist(), strict=True)]
         if self._fusion is None:
             return [self._answers.greedy(row) for row in rows]
-        found = self._search(hidden, log_probs, lengths)
+        found = self._search(hidden, log_probs, lengths, heard)
         return [self._answers.best(row, answers, self._fusion) for row, answers in zip(rows, found, strict=True)]
 
-    def _search(self, hidden: Tensor, log_probs: Tensor, lengths: Tensor) -> list[list[Found]]:
+    def _search(self, hidden: Tensor, log_probs: Tensor, lengths: Tensor, heard: list[list[Found]] | None) -> list[list[Found]]:
         """What the search of the mode finds for each utterance, best first."""
         fusion, model, tree = self._fusion, self._model, PrefixTree()
         config, lm = fusion.config, fusion.scorer(tree)
@@ -83,9 +87,9 @@ class ConformerDecoder:
             asked = max(1, fusion.num_alternatives)
             search = AttentionBeam(model.decoder.left_decoder, config, model.boundary_id, tree, lm, num_answers=asked)
             return search.run(hidden, lengths)
-        found = CtcPrefixBeam(config, model.blank_id, model.boundary_id, tree, lm, symbols=config.beam_size).run(
-            log_probs, lengths
-        )
+        if heard is None:
+            search = CtcPrefixBeam(config, model.blank_id, model.boundary_id, tree, lm, symbols=config.beam_size)
+            heard = search.run(log_probs, lengths)
         if fusion.mode == "ctc_prefix_beam":
-            return found
-        return AttentionRescoring(model.decoder, config, model.boundary_id).run(hidden, lengths, found)
+            return heard
+        return AttentionRescoring(model.decoder, config, model.boundary_id).run(hidden, lengths, heard)

@@ -30,6 +30,15 @@ class Alternative:
     score: float
 
 
+@dataclass(frozen=True)
+class Partial:
+    """The best guess while a recording was still running."""
+
+    seconds: float
+    """How much of it had been heard."""
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """What a decoder makes of the frames of an utterance."""
@@ -52,6 +61,8 @@ class Answer:
     """The words of the text, signs with their neighbours, where the model tells their times."""
     alternatives: tuple[Alternative, ...] = ()
     """The n best answers, this one included, where they were asked for."""
+    partials: tuple[Partial, ...] = ()
+    """What was known after each chunk, where the recording was heard in chunks."""
 
     @property
     def confidence(self) -> float:

@@ -26,6 +26,7 @@ from mooer.data.config import TaskConfig
 from mooer.data.reader import AudioReader
 from mooer.data.utterance import Problem, Utterance
 from mooer.decode.conformer_decoder import ConformerDecoder
+from mooer.decode.conformer_stream_decoder import ConformerStreamDecoder
 from mooer.decode.ctc_decoder import CtcDecoder
 from mooer.decode.fusion import Fusion
 from mooer.decode.fusion_options import fusion_of
@@ -39,6 +40,7 @@ from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.models.builders import check_frontend
 from mooer.models.conformer_reference import ReferencePaths, open_reference
+from mooer.models.conformer_stream import Chunks
 from mooer.models.model_dir import FINAL_DIR, PACKAGED, RECORD_FILE, LoadedModel, PartPaths, find_model_dir, is_model_dir
 from mooer.models.published_folder import TOKENS_FILE
 from mooer.models.released import open_model
@@ -94,6 +96,10 @@ class DecodeConfig:
     estimate_times: bool = False
     """Whether a Paraformer that was not trained to tell when words are said tells it all the same, from the weights by which it
     counts tokens, on a grid of 60 ms."""
+    chunk_size: int | None = None
+    """Frames of 40 ms that a Conformer with causal convolutions hears at a time, as from a stream; None for the whole."""
+    left_chunks: int | None = None
+    """With chunk_size: how many chunks back are seen; None for all."""
     dtype: Literal["float32", "bfloat16", "float16", "int8", "fast"] = "float32"
     """Number format of the model. int8 is for Paraformer and for SANM encoders with a CTC layer, on a CPU; fast is the one of
     float32, bfloat16 and int8 that a short measurement finds fastest for these."""
@@ -107,6 +113,10 @@ class DecodeConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} must be positive, found {value}")
+        if (self.chunk_size or 1) < 1 or (self.left_chunks or 0) < 0:
+            raise ConfigError(f"chunk_size must be at least 1, left_chunks 0; found {self.chunk_size} and {self.left_chunks}")
+        if self.left_chunks is not None and self.chunk_size is None:
+            raise ConfigError("--left_chunks belongs to --chunk_size: without it, all is seen")
         if self.lm_weight is not None and self.lm_dir is None:
             raise ConfigError("--lm_weight belongs to --lm_dir: there is no language model to weigh")
 
@@ -336,8 +346,20 @@ def _make_decoder(
         tokens = read_token_list(loaded.tokenizer_dir / TOKENS_FILE)
         return ParaformerDecoder(model, tokens, frontend, config.estimate_times, fusion)
     if loaded.config.family == "conformer":
-        return ConformerDecoder(model, load_vocabulary(loaded.tokenizer_dir), frontend, fusion)
+        return _conformer_decoder(loaded, config, frontend, fusion)
     return CtcDecoder(model, load_tokenizer(loaded.tokenizer_dir), frontend, fusion)
+
+
+def _conformer_decoder(
+    loaded: LoadedModel, config: DecodeConfig, frontend: FrontendConfig, fusion: Fusion | None
+) -> ConformerDecoder | ConformerStreamDecoder:
+    """The decoder of whole recordings, or of chunks."""
+    vocabulary = load_vocabulary(loaded.tokenizer_dir)
+    whole = ConformerDecoder(loaded.model, vocabulary, frontend, fusion)
+    if config.chunk_size is None:
+        return whole
+    chunks = Chunks(config.chunk_size, -1 if config.left_chunks is None else config.left_chunks)
+    return ConformerStreamDecoder(whole, loaded.model, vocabulary, frontend.frame_seconds, fusion, chunks)
 
 
 def _speech_llm_settings(config: DecodeConfig, frontend: FrontendConfig, asked: str) -> SpeechLlmSettings:

@@ -107,12 +107,13 @@ def _timestamp(result: Hypothesis) -> list[tuple[int, int]]:
 
 def _hypothesis_values(result: Hypothesis) -> dict[str, Any]:
     answer = dataclasses.asdict(result.answer)
-    nbest = answer.pop("alternatives")
+    nbest, partials = answer.pop("alternatives"), answer.pop("partials")
     values = {"id": result.id, **answer, "seconds": round(result.seconds, 3)}
     values["real_time_factor"] = round(result.real_time_factor, 4)
     if result.answer.words is not None:
         values["timestamp"] = _timestamp(result)
-    return {key: value for key, value in values.items() if value is not None} | ({"nbest": nbest} if nbest else {})
+    lists = {key: items for key, items in (("nbest", nbest), ("partials", partials)) if items}
+    return {key: value for key, value in values.items() if value is not None} | lists
 
 
 def _write_lines(path: Path, values: list[dict[str, Any]], or_remove: bool = False) -> None:

@@ -1,6 +1,7 @@
 """A Conformer's model directory, decoded in all its ways by the recognizer and the command."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,11 +34,11 @@ def dictionary():
     return build_dictionary(["今天天气好 hello"])
 
 
-def write(folder, dictionary, decoder):
+def write(folder, dictionary, decoder, **encoder):
     (folder / "tokenizer").mkdir(parents=True)
     dictionary.save(folder / "tokenizer")
     losses = ConformerLosses(reverse_weight=0.3 if decoder else 0.0)
-    config = ConformerConfig(encoder=ENCODER, decoder=decoder, losses=losses)
+    config = ConformerConfig(encoder=replace(ENCODER, **encoder), decoder=decoder, losses=losses)
     torch.manual_seed(6)
     model = outline_conformer(config, len(dictionary.tokens))
     model.encoder.out_linear.weight.data *= 4
@@ -237,3 +238,44 @@ def test_command_refuses_what_means_nothing(model_dir, tmp_path):
     result = CliRunner().invoke(main, ["--model_dir", str(model_dir), "--max_new_tokens", "4", str(tmp_path / "a.wav")])
     assert result.exit_code == 2
     assert "--max_new_tokens means nothing for a model of family conformer" in result.output
+
+
+@pytest.fixture(scope="module")
+def causal_dir(tmp_path_factory, dictionary):
+    """A model that sees chunks of 4 frames and one chunk back, whether it hears all at once or not."""
+    folder = tmp_path_factory.mktemp("causal")
+    return write(folder, dictionary, DECODER, causal=True, chunk_size=4, left_chunks=1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_chunk_by_chunk_is_the_whole(causal_dir, mode):
+    whole = list(recognizer(causal_dir, mode=mode).recognize(waveforms()))
+    chunked = list(recognizer(causal_dir, mode=mode, chunk_size=4, left_chunks=1).recognize(waveforms()))
+    assert any(item.answer.text for item in whole)
+    for one, other in zip(whole, chunked, strict=True):
+        assert (one.answer.text, one.answer.tokens) == (other.answer.text, other.answer.tokens)
+        assert other.answer.score == pytest.approx(one.answer.score, abs=1e-4)
+        assert not one.answer.partials
+
+
+@pytest.mark.parametrize("mode", MODES[:2])
+def test_what_is_known_after_each_chunk(causal_dir, mode):
+    """As much as a recording that ends there would tell."""
+    (long,) = [item for item in waveforms() if item[0] == "w2"]
+    (result,) = recognizer(causal_dir, mode=mode, chunk_size=4, left_chunks=1).recognize([long])
+    partials = result.answer.partials
+    seconds = [partial.seconds for partial in partials]
+    assert len(partials) >= 10 and seconds == sorted(set(seconds)) and seconds[-1] <= result.seconds
+    assert len({partial.text for partial in partials}) > 3
+    # 3 frames of 10 ms beyond the last of 4 encoder frames are seen, and 15 ms of window.
+    for number in (2, 5):
+        cut = long[1][: int(16000 * (0.16 * (number + 1) + 0.045))]
+        (alone,) = recognizer(causal_dir, mode=mode, chunk_size=4, left_chunks=1).recognize([("cut", cut)])
+        assert alone.answer.text == partials[number].text
+
+
+def test_chunks_need_a_causal_model(model_dir):
+    with pytest.raises(ConfigError, match="needs one trained with causal: true"):
+        recognizer(model_dir, chunk_size=4)
+    with pytest.raises(ConfigError, match="--left_chunks belongs to --chunk_size"):
+        recognizer(model_dir, left_chunks=4)
