@@ -162,4 +162,4 @@ def _router_losses(routings: tuple[Routing, ...], nothing: Tensor) -> tuple[Tens
     if not routings:
         return nothing[None], nothing[None]
     sparsity = torch.stack([sparsity_loss(routing.probabilities) for routing in routings])
-    return sparsity, torch.stack([importance_loss(routing.probabilities) for routing in routings])
+    return sparsity, torch.stack([importance_loss(routing.probabilities, routing.mean) for routing in routings])

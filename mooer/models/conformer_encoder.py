@@ -68,7 +68,7 @@ class ConformerEncoderConfig:
     """Dropout rate of the attention's weights."""
     reference_padding: bool = False
     """Let padding be seen, routed and counted as the reference implementation does, so that an utterance's result depends
-    on the batch; only to compare with its numbers."""
+    on the batch, and on the batches of other processes with experts; only to compare with its numbers."""
 
     def __post_init__(self) -> None:
         for name in ("output_size", "attention_heads", "linear_units", "num_blocks", "kernel_size"):

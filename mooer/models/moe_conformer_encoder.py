@@ -56,7 +56,7 @@ def build_moe_encoder(
 
     def feed_forwards() -> tuple[nn.Module, nn.Module]:
         sizes = (config.output_size, config.linear_units, moe.dropout)
-        experts = Experts(moe.num_experts, *sizes, moe.capacity_factor)
+        experts = Experts(moe.num_experts, *sizes, moe.capacity_factor, as_one=config.reference_padding)
         router = (embedding.output_size, moe.router_bias, moe.keep_expert_output, moe.random_router)
         return FeedForward(*sizes, F.silu), MoeFeedForward(experts, *router)
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mooer.nn.expert_peers import ExpertPeers
+
 # Of Glorot's uniform initialisation, for experts and routers.
 GAIN = 0.5
 
@@ -22,6 +24,8 @@ class Routing(NamedTuple):
     """[N, E] float32, with gradient."""
     chosen: Tensor
     """[N] int64, the most probable expert."""
+    mean: Tensor | None = None
+    """[E], the mean of the probabilities of several processes, without gradient; None where these N frames are alone."""
 
 
 def sparsity_loss(probabilities: Tensor) -> Tensor:
@@ -29,9 +33,15 @@ def sparsity_loss(probabilities: Tensor) -> Tensor:
     return F.normalize(probabilities, dim=1).sum() / max(1, len(probabilities))
 
 
-def importance_loss(probabilities: Tensor) -> Tensor:
-    """E times the squared length of the mean over frames: from 1, all experts used alike, to E. [N, E] -> scalar."""
+def importance_loss(probabilities: Tensor, mean_of_all: Tensor | None = None) -> Tensor:
+    """E times the squared length of the mean over frames: from 1, all experts used alike, to E. [N, E] -> scalar.
+
+    Args:
+        mean_of_all: [E], a mean over more frames, to take the value of; the gradient is still that of a mean over these.
+    """
     mean = probabilities.sum(dim=0) / max(1, len(probabilities))
+    if mean_of_all is not None:
+        mean = mean + (mean_of_all - mean).detach()
     return probabilities.shape[1] * mean.square().sum()
 
 
@@ -84,19 +94,32 @@ class Experts(nn.Module):
     """Feed-forward networks (linear, Swish, dropout, linear), each for frames of its own.
 
     The weights of all experts lie in one tensor a layer, as 3M-ASR has them (w_1.weight [E, hidden, D], ...): few and large
-    parameters for the optimizer, and a slice of the first dimension is what one of several processes holds.
+    parameters for the optimizer, and a slice of the first dimension is what one of several processes holds; `peers` are those
+    processes then, and None where all experts are here.
 
     Args:
         capacity_factor: in training an expert takes at most this many times its even share of the frames; 0 or less is no
             limit. The frames that come last get zeros.
+        as_one: let the frames of all `peers` be one batch in the capacity and in importance_loss, as in 3M-ASR. Otherwise each
+            process's are a batch, so that it does not matter how many processes share the experts.
     """
 
-    def __init__(self, num_experts: int, width: int, hidden_size: int, dropout: float, capacity_factor: float) -> None:
+    def __init__(
+        self,
+        num_experts: int,
+        width: int,
+        hidden_size: int,
+        dropout: float,
+        capacity_factor: float,
+        as_one: bool = False,
+    ) -> None:
         super().__init__()
         self.w_1 = StackedLinear(num_experts, width, hidden_size)
         self.w_2 = StackedLinear(num_experts, hidden_size, width)
-        self.dropout = nn.Dropout(dropout)
+        self.rate = dropout
         self.capacity_factor = capacity_factor
+        self.as_one = as_one
+        self.peers: ExpertPeers | None = None
 
     def forward(self, frames: Tensor, counts: list[int]) -> Tensor:
         """[N, D] -> [N, D].
@@ -105,15 +128,48 @@ class Experts(nn.Module):
             frames: those of the first expert, then those of the second, and so on.
             counts: how many each has; their sum is N.
         """
-        capacity = int(self.capacity_factor * len(frames) / len(counts)) if self.training else 0
-        if capacity <= 0 or capacity >= max(counts):
+        allowed = self._within_capacity(counts, frames.device)
+        if allowed == counts:
             return self._networks(frames, counts)
-        taken = torch.cat([torch.arange(count, device=frames.device) < capacity for count in counts]).nonzero().squeeze(1)
-        outputs = self._networks(frames[taken], [min(count, capacity) for count in counts])
+        kept = torch.cat([torch.arange(count) < most for count, most in zip(counts, allowed, strict=True)])
+        taken = kept.nonzero().squeeze(1).to(frames.device)
+        outputs = self._networks(frames[taken], allowed)
         return outputs.new_zeros(len(frames), outputs.shape[1]).index_copy(0, taken, outputs)
 
+    def _within_capacity(self, counts: list[int], device: torch.device) -> list[int]:
+        """How many of its frames each expert takes."""
+        if not self.training or self.capacity_factor <= 0:
+            return counts
+        total, before = sum(counts), [0] * len(counts)
+        if self.peers is not None and self.as_one:
+            total, before = self.peers.queue(counts, device)
+        capacity = int(self.capacity_factor * total / len(counts))
+        if capacity <= 0:
+            return counts
+        return [min(count, max(0, capacity - earlier)) for count, earlier in zip(counts, before, strict=True)]
+
     def _networks(self, frames: Tensor, counts: list[int]) -> Tensor:
-        return self.w_2(self.dropout(F.silu(self.w_1(frames, counts))), counts)
+        keep = self._draw(frames)
+        if self.peers is None:
+            return self._compute(frames, counts, keep)
+        journey = self.peers.journey(counts, frames.device)
+        keep = None if keep is None else journey.flags_there(keep.bool())
+        return journey.back(self._compute(journey.there(frames), journey.counts, keep))
+
+    def _draw(self, frames: Tensor) -> Tensor | None:
+        """[N, hidden], 1 for what dropout keeps; None for everything.
+
+        It is drawn where the frames are, not where their experts are, so that it is the same wherever those are.
+        """
+        if not self.training or self.rate == 0.0:
+            return None
+        return frames.new_empty(len(frames), self.w_1.weight.shape[1]).bernoulli_(1.0 - self.rate)
+
+    def _compute(self, frames: Tensor, counts: list[int], keep: Tensor | None) -> Tensor:
+        hidden = F.silu(self.w_1(frames, counts))
+        if keep is not None:
+            hidden = hidden * keep.to(hidden.dtype).div_(1.0 - self.rate)
+        return self.w_2(hidden, counts)
 
 
 class MoeFeedForward(nn.Module):
@@ -167,4 +223,6 @@ class MoeFeedForward(nn.Module):
                 logits = logits + self.router_bias.float()
             logits = logits.flatten(0, 1) if mask is None else logits[mask]
             probabilities = logits.softmax(dim=-1)
-        return Routing(probabilities, probabilities.argmax(dim=-1))
+        peers = self.experts.peers
+        mean = peers.mean(probabilities) if peers is not None and self.experts.as_one else None
+        return Routing(probabilities, probabilities.argmax(dim=-1), mean)
