@@ -62,6 +62,7 @@ class Layout:
     world_size: int
     zero_stage: int
     accumulation: int = 1
+    expert_parallel: int = 1
 
     @property
     def batches_in_step(self) -> int:
@@ -70,7 +71,8 @@ class Layout:
 
     def __str__(self) -> str:
         ranks = "1 rank" if self.world_size == 1 else f"{self.world_size} ranks"
-        return f"{ranks} with ZeRO {self.zero_stage}"
+        experts = "" if self.expert_parallel == 1 else f", experts over {self.expert_parallel}"
+        return f"{ranks} with ZeRO {self.zero_stage}{experts}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,9 @@ class TrainingConfig:
     """DeepSpeed's ZeRO stage: 0 all on every rank, 1 optimizer states split over ranks, 2 gradients too, 3 weights too."""
     zero_offload: bool = False
     """Keep the optimizer's states and its copy of the weights in the memory of the CPU; ZeRO 1 to 3."""
+    expert_parallel: int = 1
+    """Consecutive ranks that share the experts of a model which has some: each holds as many, and frames travel to theirs. Must
+    divide their number and the number of ranks; 1 leaves all experts on every rank. ZeRO 0 to 2."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """bfloat16 and float16 compute in it by autocast; trained weights and their gradients' sums stay in float32. float16 has a
     loss scale."""
@@ -129,7 +132,7 @@ class TrainingConfig:
         for name in ("max_steps", "max_epochs", "num_threads", "checkpoint_interval", "validation_interval", "patience"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"{name} must be at least 1, found {value}")
-        for name in ("accumulation", "log_interval", "keep_last"):
+        for name in ("accumulation", "expert_parallel", "log_interval", "keep_last"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, found {getattr(self, name)}")
         for name in ("clip_norm", "keep_best", "average_best"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, found {getattr(self, name)}")
@@ -139,9 +142,28 @@ class TrainingConfig:
             self.zero_stage < 3 or self.validation_error_rate == "none",
             "validation_error_rate needs the whole weights on one rank, which zero_stage 3 does not keep; leave it at none",
         )
+        if self.expert_parallel > 1:
+            self._check_expert_parallel()
         _require(
             self.average_best <= self.keep_best,
             f"average_best ({self.average_best}) needs as many checkpoints kept; keep_best is {self.keep_best}",
+        )
+
+    def check_ranks(self, ranks: int) -> None:
+        """Raises ConfigError if a run cannot be on so many ranks."""
+        _require(
+            ranks % self.expert_parallel == 0,
+            f"training.expert_parallel is {self.expert_parallel}, which must divide the number of ranks; there are {ranks}: "
+            "start another number of them (torchrun --nproc_per_node), or set it to 1",
+        )
+
+    def _check_expert_parallel(self) -> None:
+        _require(
+            self.zero_stage < 3, "expert_parallel works with zero_stage 0, 1 and 2: DeepSpeed's ZeRO 3 cannot hold experts"
+        )
+        _require(
+            self.validation_error_rate == "none",
+            "validation_error_rate needs the whole model on one rank, which expert_parallel does not keep; leave it at none",
         )
 
     def _check_intervals(self) -> None:
@@ -194,6 +216,8 @@ class RunConfig:
         _require(has_dev or self.training.average_best == 0, "average_best needs data.dev_list to tell which are best")
         if self.training.encoder_cache is not None:
             self._check_encoder_cache()
+        if self.training.expert_parallel > 1:
+            self._check_expert_parallel()
 
     def _check_audio(self) -> None:
         _require(
@@ -244,6 +268,18 @@ class RunConfig:
         _require(self.model.tokenizer_path is not None, "a conformer needs model.tokenizer_path, the folder of its tokens")
         _require(all(task.task == "asr" for task in self.data.tasks), "a conformer transcribes: data.tasks may name asr only")
 
+    def _check_expert_parallel(self) -> None:
+        ranks = self.training.expert_parallel
+        experts = self.model.moe if isinstance(self.model, ConformerConfig) else None
+        _require(
+            experts is not None, f"training.expert_parallel is {ranks}, but the model is no conformer with experts; remove it"
+        )
+        _require(
+            experts.num_experts % ranks == 0,
+            f"training.expert_parallel ({ranks}) must divide model.moe.num_experts ({experts.num_experts})",
+        )
+        _require("encoder" not in self.model.freeze, "training.expert_parallel: the experts are frozen with the encoder")
+
     def _check_encoder_cache(self) -> None:
         _require(
             self.model.family == "speech_llm" and "encoder" in self.model.freeze,
@@ -263,6 +299,7 @@ RESUMABLE = (
     "accumulation",
     "zero_stage",
     "zero_offload",
+    "expert_parallel",
     "max_steps",
     "max_epochs",
     "num_threads",

@@ -25,7 +25,7 @@ from mooer.train.config import TrainingConfig
 from mooer.train.loss_scale import LossScale
 from mooer.train.optim import set_learning_rate
 from mooer.train.precision import computing_in, store_frozen_llm
-from mooer.train.zero import fragment, gather, gradient_pieces, scatter, whole_shape, whole_weight
+from mooer.train.zero import counted_gradients, fragment, gather, gradient_pieces, scatter, whole_shape, whole_weight
 
 BUCKET_ELEMENTS = 200_000_000
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -77,7 +77,7 @@ class Engine:
     """A model, its optimizer and DeepSpeed.
 
     Args:
-        model: its forward returns a LossOutput.
+        model: its forward returns a LossOutput. With `expert_parallel` over 1, `share_experts` was here.
         optimizer: from `mooer.train.optim.build_optimizer`, over the model's trainable parameters.
         device: where the model is moved to.
     """
@@ -90,6 +90,7 @@ class Engine:
         self._dtype = getattr(torch, config.dtype)
         self._stage, self._offload = config.zero_stage, config.zero_offload
         self._clip_norm = config.clip_norm
+        self._shares_experts = config.expert_parallel > 1
         self._trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         deepspeed = _quiet_deepspeed()
         if self._stage == 3:
@@ -98,6 +99,10 @@ class Engine:
         if self._dtype != torch.float32:
             store_frozen_llm(model, self._dtype)
             model.forward = functools.partial(_computing, model.forward, self._dtype, device.type)
+        if self._shares_experts:
+            from mooer.train.expert_layers import ExpertLayers
+
+            model.expert_layers = ExpertLayers(model, config.expert_parallel)
         sizes = sum(parameter.numel() for _, parameter in self._trained)
         self._deepspeed, *_ = deepspeed.initialize(
             model=model.to(device), optimizer=optimizer, config=_deepspeed_config(config, sizes), dist_init_required=False
@@ -113,7 +118,7 @@ class Engine:
     @property
     def needs_all_ranks(self) -> bool:
         """Whether a forward pass is a matter of all ranks together: the weights are spread over them."""
-        return self._stage == 3 and dist.world_size() > 1
+        return (self._stage == 3 or self._shares_experts) and dist.world_size() > 1
 
     def forward(self, tensors: dict[str, Tensor]) -> Any:
         """The model's LossOutput in training mode, with gradient."""
@@ -152,9 +157,11 @@ class Engine:
     def _clip(self) -> float:
         """Take the loss scale out of the gradient and shorten it to `clip_norm` if it is longer; its norm before."""
         pieces = gradient_pieces(self._deepspeed.optimizer, self._stage, self._offload)
-        squares = [torch.linalg.vector_norm(piece, dtype=torch.float64) ** 2 for piece in pieces]
+        is_counted_apart = self._shares_experts and not self._stage
+        counted = counted_gradients(self.optimizer) if is_counted_apart else pieces
+        squares = [torch.linalg.vector_norm(piece, dtype=torch.float64) ** 2 for piece in counted]
         total = torch.stack(squares).sum() if squares else torch.zeros((), dtype=torch.float64, device=self.device)
-        if self._stage:
+        if self._stage or is_counted_apart:
             dist.sum_over_ranks(total)
         scale = 1.0 if self._scale is None else self._scale.value
         norm = float(total) ** 0.5 / scale

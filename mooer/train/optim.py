@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mooer.common.errors import ConfigError
+from mooer.models.shared_experts import group_of_experts
 from mooer.train.config import OptimizerConfig, ScheduleConfig
 from mooer.train.exact_adam import ExactAdam
 
@@ -29,19 +30,23 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
-    """Trainable parameters by part of the model and by whether they decay; biases and norms (one axis or none) do not."""
+    """Trainable parameters by part of the model and by whether they decay; biases and norms (one axis or none) do not.
+
+    Experts that ranks share are groups of their own, marked as DeepSpeed asks for it.
+    """
     parts = [name for name, _ in model.named_children()]
     unknown = sorted(set(config.part_learning_rates) - set(parts))
     if unknown:
         raise ConfigError(f"part_learning_rates names {', '.join(unknown)}; the model's parts are {', '.join(parts)}")
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, str | None], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             peak = config.part_learning_rates.get(name.split(".")[0], config.learning_rate)
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((peak, decay), []).append(parameter)
+            groups.setdefault((peak, decay, group_of_experts(parameter)), []).append(parameter)
     return [
-        {"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay} for (peak, decay), parameters in groups.items()
+        {"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay} | ({"moe": True, "name": name} if name else {})
+        for (peak, decay, name), parameters in groups.items()
     ]
 
 

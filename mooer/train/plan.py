@@ -13,6 +13,7 @@ from mooer.train.families.base import Family
 from mooer.train.families.choice import family_of
 
 STAGES = (0, 1, 2, 3)
+EXPERTS = "experts"
 RANKS = (1, 2, 4, 8, 16, 64)
 _FLOAT32, _HALF = 4, 2
 # Adam's two moments.
@@ -35,6 +36,7 @@ def plan_run(config: RunConfig, ranks: int) -> str:
     Raises:
         PathError, ConfigError, WeightsError, DataError: what training would raise for the same configuration.
     """
+    config.training.check_ranks(ranks)
     family = family_of(config)
     parts = part_sizes(family.build_model(outline=True))
     loader = family.loader("train")
@@ -48,30 +50,32 @@ def plan_run(config: RunConfig, ranks: int) -> str:
 
 
 def part_sizes(model: nn.Module) -> list[PartSize]:
-    """The sizes of the model's parts; of an LLM with a LoRA the LoRA is a part of its own."""
+    """The sizes of the model's parts; a LoRA is a part of its own, and so are the experts of all layers."""
     sizes: dict[str, list[int]] = {}
     for name, parameter in model.named_parameters():
-        part = "lora" if ".lora_" in name else name.split(".")[0]
+        part = "lora" if ".lora_" in name else EXPERTS if ".experts." in name else name.split(".")[0]
         size = sizes.setdefault(part, [0, 0])
         size[0] += parameter.numel()
         size[1] += parameter.numel() * parameter.requires_grad
     return [PartSize(name, total, trained) for name, (total, trained) in sizes.items()]
 
 
-def state_bytes(parts: Iterable[PartSize], stage: int, ranks: int, half: bool) -> float:
+def state_bytes(parts: Iterable[PartSize], stage: int, ranks: int, half: bool, sharing: int = 1) -> float:
     """Bytes a rank needs for weights, gradients and Adam's moments; activations come on top.
 
     Args:
         half: whether the frozen LLM is kept in two bytes a value, as it is in training in bfloat16 or float16.
+        sharing: ranks that share the experts.
     """
     parts = list(parts)
     trained = sum(part.trained for part in parts)
+    kept = trained - sum(part.trained - part.trained / sharing for part in parts if part.name == EXPERTS)
     frozen = sum((part.total - part.trained) * (_HALF if half and part.name == "llm" else _FLOAT32) for part in parts)
-    weights = frozen + trained * _FLOAT32
-    gradients, moments = trained * _FLOAT32, trained * _MOMENTS
+    weights = frozen + kept * _FLOAT32
+    gradients = trained * _FLOAT32 / ranks if stage >= 2 else kept * _FLOAT32
     # DeepSpeed keeps a copy of each rank's share of the weights beside its moments.
-    optimizer = moments if stage == 0 else (moments + trained * _FLOAT32) / ranks
-    return (weights / ranks if stage == 3 else weights) + (gradients / ranks if stage >= 2 else gradients) + optimizer
+    optimizer = kept * _MOMENTS if stage == 0 else trained * (_MOMENTS + _FLOAT32) / ranks
+    return (weights / ranks if stage == 3 else weights) + gradients + optimizer
 
 
 def _parameter_table(parts: Sequence[PartSize]) -> str:
@@ -81,11 +85,12 @@ def _parameter_table(parts: Sequence[PartSize]) -> str:
 
 
 def _memory_table(parts: Sequence[PartSize], config: TrainingConfig, ranks: Sequence[int]) -> str:
-    half = config.dtype != "float32"
+    half, sharing = config.dtype != "float32", config.expert_parallel
+    stages = STAGES if sharing == 1 else STAGES[:-1]
     lines = ["GB a rank for weights, gradients and Adam, without activations"]
-    lines.append(f"{'ranks':<8}" + "".join(f"{f'ZeRO {stage}':>10}" for stage in STAGES))
-    for count in ranks:
-        sizes = (state_bytes(parts, stage, count, half) / _GIGA for stage in STAGES)
+    lines.append(f"{'ranks':<8}" + "".join(f"{f'ZeRO {stage}':>10}" for stage in stages))
+    for count in (count for count in ranks if count % sharing == 0):
+        sizes = (state_bytes(parts, stage, count, half, sharing) / _GIGA for stage in stages)
         lines.append(f"{count:<8}" + "".join(f"{size:>10.3g}" for size in sizes))
     return "\n".join(lines)
 

@@ -23,6 +23,7 @@ from mooer.common.seed import seed_everything
 from mooer.data.dataset import Loader
 from mooer.models.checkpointing import checkpoint_blocks
 from mooer.models.encoder_cache import EncoderCache
+from mooer.models.shared_experts import share_experts
 from mooer.models.weights import checksums
 from mooer.train.checkpoint import Checkpoint, CheckpointFolder, Layout, Progress, load_own_state
 from mooer.train.config import RunConfig, TrainingConfig, differences
@@ -60,10 +61,11 @@ def run_training(
 
     Raises:
         PathError: the folder holds a run and `resume` is off, or a file of the config is missing.
-        ConfigError: the folder's run has another configuration.
+        ConfigError: the folder's run has another configuration, or the number of ranks does not fit.
         TrainingError: a loss that is not finite, or a checkpoint that does not fit.
     """
     device = device or torch.device("cpu")
+    config.training.check_ranks(dist.world_size())
     # Before the processes meet, so that none sees the files that the main one writes then.
     check_run_folder(config, output_dir, resume)
     if config.training.num_threads is not None:
@@ -128,7 +130,6 @@ def _prepare(
         log.info("%d blocks forget their activations", checkpoint_blocks(model, recomputing))
     if training.encoder_cache is not None:
         model.encoder_cache = EncoderCache(training.encoder_cache, model.encoder)
-    optimizer = build_optimizer(model, training.optimizer)
     from_files = family.parts_from_files()
     checkpoints = CheckpointFolder(output_dir / CHECKPOINT_DIR, from_files, training.keep_last, training.keep_best)
     if dist.is_main():
@@ -137,8 +138,15 @@ def _prepare(
     newest = next(iter(checkpoints.last()), None)
     if newest is not None:
         load_own_state(model, newest.weights(), from_files, str(newest.folder))
+    share_experts(model, training.expert_parallel)
+    optimizer = build_optimizer(model, training.optimizer)
     engine = Engine(model, optimizer, training, device)
-    layout = Layout(world_size=dist.world_size(), zero_stage=training.zero_stage, accumulation=training.accumulation)
+    layout = Layout(
+        world_size=dist.world_size(),
+        zero_stage=training.zero_stage,
+        accumulation=training.accumulation,
+        expert_parallel=training.expert_parallel,
+    )
     if newest is not None:
         engine.load_optimizer_state(newest.optimizer_state())
         _report_resumption(newest, layout)

@@ -6,7 +6,7 @@ from mooer.models.builders import ModelConfig, build_model
 from mooer.models.llm import LlmConfig
 from mooer.models.lora import LoraConfig
 from mooer.models.sanm_encoder import SanmEncoderConfig
-from mooer.train.plan import part_sizes, state_bytes
+from mooer.train.plan import PartSize, part_sizes, state_bytes
 
 ENCODER = SanmEncoderConfig(output_size=32, attention_heads=2, linear_units=64, num_blocks=2, kernel_size=3)
 SIZES = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "intermediate_size": 64}
@@ -42,9 +42,14 @@ def test_of_a_large_llm_only_the_configuration_is_read(tmp_path):
 
 @pytest.mark.parametrize(("stage", "expected"), [(0, 16 * 100), (1, 8 * 100 + 12 * 25), (2, 4 * 100 + 16 * 25), (3, 20 * 25)])
 def test_bytes_of_the_states(stage, expected):
-    from mooer.train.plan import PartSize
-
     trained, frozen = PartSize("adapter", 100, 100), PartSize("llm", 80, 0)
     assert state_bytes([trained], stage, 4, half=False) == expected
     share = 4 if stage == 3 else 1
     assert state_bytes([trained, frozen], stage, 4, half=True) == expected + 2 * 80 / share
+
+
+@pytest.mark.parametrize(("stage", "expected"), [(0, 16 * 100), (1, 8 * 100 + 12 * 37.5), (2, 4 * 100 + 16 * 37.5)])
+def test_bytes_of_shared_experts(stage, expected):
+    """50 values that all have, and 100 of experts, of which each rank has 50: on 4 ranks there are two copies."""
+    parts = [PartSize("encoder", 50, 50), PartSize("experts", 100, 100)]
+    assert state_bytes(parts, stage, 4, half=False, sharing=2) == expected
