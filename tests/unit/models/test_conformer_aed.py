@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mooer.common.errors import ConfigError
+from mooer.common.lengths import conv2d_frames
 from mooer.models.checkpointing import checkpoint_blocks
 from mooer.models.conformer_aed import ConformerLosses
 from mooer.models.conformer_builder import ConformerConfig, outline_conformer
@@ -53,6 +54,23 @@ def test_losses_and_counts_are_sums_over_utterances(batch, decoder):
     assert whole.num_tokens == (9 if decoder is None else 12)
     assert whole.num_infinite == 1  # two equal tokens in one frame
     assert whole.loss_sum.isfinite()
+
+
+@pytest.mark.parametrize("parts", [{}, EXPERTS], ids=["dense", "experts"])
+@pytest.mark.parametrize(
+    ("frame_lengths", "target_lengths"), [([60, 5, 0], [0, 0, 0]), ([60, 45, 9], [0, 3, 0]), ([3, 2, 1], [1, 2, 0])]
+)
+def test_nothing_said_and_nothing_heard_have_a_loss_and_a_gradient(batch, parts, frame_lengths, target_lengths):
+    """Empty references, recordings shorter than the subsampling needs, and both."""
+    frames, _, targets, _ = batch
+    model = model_of(**parts)
+    output = model(frames, torch.tensor(frame_lengths), targets, torch.tensor(target_lengths))
+    output.loss_sum.backward()
+    assert output.loss_sum > 0 and output.loss_sum.isfinite()
+    assert output.num_tokens == sum(target_lengths) + 3
+    heard = [conv2d_frames(length) for length in frame_lengths]
+    assert output.num_infinite == sum(said > count for said, count in zip(target_lengths, heard, strict=True))
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 
 
 def test_total_is_the_weighted_sum(batch):
