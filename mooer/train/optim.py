@@ -42,7 +42,9 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             peak = config.part_learning_rates.get(name.split(".")[0], config.learning_rate)
-            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            # The biases of several experts have two axes.
+            decays = parameter.ndim > 1 and not name.endswith("bias")
+            decay = config.weight_decay if decays else 0.0
             groups.setdefault((peak, decay, group_of_experts(parameter)), []).append(parameter)
     return [
         {"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay} | ({"moe": True, "name": name} if name else {})

@@ -8,7 +8,7 @@ from torch import nn
 
 from mooer.common.errors import ConfigError
 from mooer.train.config import OptimizerConfig, ScheduleConfig
-from mooer.train.optim import build_optimizer, learning_rate_share, set_learning_rate
+from mooer.train.optim import build_optimizer, learning_rate_share, parameter_groups, set_learning_rate
 
 NAMES = ("warmup_cosine", "warmup_linear", "warmup_decay_log", "noam", "constant")
 
@@ -19,6 +19,15 @@ def model():
     model = nn.ModuleDict(parts)
     model["llm"].requires_grad_(False)
     return model
+
+
+def test_biases_of_experts_do_not_decay():
+    experts = nn.ParameterDict({"weight": torch.zeros(4, 3, 2), "bias": torch.zeros(4, 3)})
+    groups = {group["weight_decay"]: group["params"] for group in parameter_groups(experts, OptimizerConfig(weight_decay=0.1))}
+    assert {decay: [tuple(p.shape) for p in parameters] for decay, parameters in groups.items()} == {
+        0.1: [(4, 3, 2)],
+        0.0: [(4, 3)],
+    }
 
 
 def test_groups_by_part_and_decay(model):
