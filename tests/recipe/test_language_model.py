@@ -18,6 +18,7 @@ from mooer.train.run import run_training
 
 pytestmark = pytest.mark.slow
 ORDER = ("one", "two", "three", "four")
+EIGHT_STEPS = {"max_steps": 8, "schedule": {"warmup_steps": 4, "total_steps": 8}}
 
 
 def _write_text(path, count, seed):
@@ -76,11 +77,15 @@ def text_runs(tone_corpus, tmp_path_factory):
     return write
 
 
+def run(path, folder, *overrides, **options):
+    run_training(load_yaml(path, RunConfig, overrides), folder, **options)
+
+
 @pytest.fixture(scope="module")
-def whole(tone_runs, text_runs, tmp_path_factory):
+def whole(text_runs, tmp_path_factory):
     """A run in one process."""
     folder = tmp_path_factory.mktemp("lm")
-    tone_runs.train(text_runs(folder / "train.yaml"), folder / "exp")
+    run(text_runs(folder / "train.yaml"), folder / "exp")
     return folder
 
 
@@ -120,22 +125,31 @@ def test_the_released_layout_is_refused(whole, tmp_path):
         export_run(whole / "exp", tmp_path / "lm", form="released")
 
 
-def test_killed_and_resumed(tone_runs, whole, tmp_path):
-    tone_runs.kill(whole / "train.yaml", tmp_path / "exp", at_step=25)
-    tone_runs.train(whole / "train.yaml", tmp_path / "exp", "--resume")
-    assert tone_runs.utterance_ids(tmp_path / "exp") == tone_runs.utterance_ids(whole / "exp")
-    for step, loss in tone_runs.losses(whole / "exp").items():
-        assert tone_runs.losses(tmp_path / "exp")[step] == pytest.approx(loss, rel=2e-5)
+@pytest.fixture(scope="module")
+def eight_steps(text_runs, tmp_path_factory):
+    """The folder of a run in one process of eight steps with two micro-batches each."""
+    folder = tmp_path_factory.mktemp("lm8")
+    run(text_runs(folder / "train.yaml", **EIGHT_STEPS, accumulation=2), folder / "exp")
+    return folder
 
 
-def test_two_ranks(tone_runs, text_runs, tmp_path):
-    """Dropout is drawn by the place in the epoch, so that two ranks with ZeRO 2 do what one does with two micro-batches."""
-    one = text_runs(tmp_path / "one.yaml", max_steps=8, accumulation=2)
-    tone_runs.train(one, tmp_path / "one")
-    tone_runs.train(text_runs(tmp_path / "two.yaml", max_steps=8, zero_stage=2), tmp_path / "two", ranks=2)
-    left, right = (tone_runs.losses(tmp_path / name) for name in ("one", "two"))
-    assert list(left) == list(right)
+def _assert_same_losses(tone_runs, one, other):
+    left, right = tone_runs.losses(one), tone_runs.losses(other)
+    assert list(left) == list(right) == list(range(1, 9))
     assert list(left.values()) == pytest.approx(list(right.values()), rel=2e-5)
+
+
+def test_a_run_in_parts_is_the_run(tone_runs, eight_steps, tmp_path):
+    run(eight_steps / "train.yaml", tmp_path / "exp", "training.max_steps=5")
+    run(eight_steps / "train.yaml", tmp_path / "exp", resume=True)
+    assert tone_runs.utterance_ids(tmp_path / "exp") == tone_runs.utterance_ids(eight_steps / "exp")
+    _assert_same_losses(tone_runs, tmp_path / "exp", eight_steps / "exp")
+
+
+def test_two_ranks(tone_runs, text_runs, eight_steps, tmp_path):
+    """Dropout is drawn by the place in the epoch, so that two ranks with ZeRO 2 do what one does with two micro-batches."""
+    tone_runs.train(text_runs(tmp_path / "two.yaml", **EIGHT_STEPS, zero_stage=2), tmp_path / "two", ranks=2)
+    _assert_same_losses(tone_runs, eight_steps / "exp", tmp_path / "two")
 
 
 def test_the_plan(whole):
@@ -161,6 +175,6 @@ def test_refusals(whole, override, message):
 
 @pytest.mark.parametrize("values", [{"dtype": "bfloat16"}, {"gradient_checkpointing": True}])
 def test_with_less_memory(text_runs, tone_runs, tmp_path, values):
-    run_training(load_yaml(text_runs(tmp_path / "train.yaml", max_steps=20, **values), RunConfig), tmp_path / "exp")
+    run(text_runs(tmp_path / "train.yaml", max_steps=20, **values), tmp_path / "exp")
     losses = tone_runs.losses(tmp_path / "exp")
     assert losses[20] < 0.7 * losses[1]

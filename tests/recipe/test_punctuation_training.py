@@ -17,6 +17,7 @@ from mooer.text.word_list import build_word_list
 from mooer.train.config import RunConfig
 from mooer.train.export import export_run
 from mooer.train.plan import plan_run
+from mooer.train.run import run_training
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +27,7 @@ SENTENCES = (
 )
 NOUNS, CHARACTERS = ("dog", "cat", "tree", "house", "bird", "moon"), "山水花鸟月日"
 ENCODER = {"input_size": 32, "output_size": 32, "attention_heads": 2, "linear_units": 64, "num_blocks": 2, "dropout": 0.05}
+FOUR_STEPS = {"max_steps": 4, "accumulation": 2}
 
 
 def _paragraph(draw):
@@ -71,11 +73,13 @@ def training_file(texts, tmp_path):
     return write
 
 
-def test_the_trained_model_punctuates_what_it_has_not_seen(training_file, texts, tone_runs, tmp_path):
-    """Over two ranks, stopped, and resumed by one; unseen paragraphs, without their marks, are punctuated well."""
-    tone_runs.train(training_file(training={"max_steps": 20, "zero_stage": 1}), tmp_path / "exp", "--device", "cpu", ranks=2)
-    tone_runs.train(training_file(), tmp_path / "exp", "--resume", "--device", "cpu")
-    assert list(tone_runs.losses(tmp_path / "exp")) == list(range(1, 201))
+def run(path, folder, **options):
+    run_training(load_yaml(path, RunConfig), folder, **options)
+
+
+def test_the_trained_model_punctuates_what_it_has_not_seen(training_file, texts, tmp_path):
+    """Unseen paragraphs, without their marks, are punctuated well."""
+    run(training_file(), tmp_path / "exp")
     punctuate = Punctuator.from_folder(tmp_path / "exp" / "final", PunctuatorConfig(device="cpu"))
     lines = dict(enumerate((texts / "dev.txt").read_text(encoding="utf-8").splitlines()))
     plain = {name: " ".join(read_marks(line).words) for name, line in lines.items()}
@@ -84,25 +88,37 @@ def test_the_trained_model_punctuates_what_it_has_not_seen(training_file, texts,
     assert all(counts.f1 > 75 for counts in report.marks.values())
 
 
-def test_ranks_and_zero_stages_give_the_curve_of_one_process(training_file, tone_runs, tmp_path):
-    curves = []
-    for name, stage, ranks in (("one", 0, 1), ("two", 2, 2)):
-        config = training_file(training={"max_steps": 4, "zero_stage": stage, "accumulation": 2 // ranks})
-        tone_runs.train(config, tmp_path / name, "--device", "cpu", ranks=ranks)
-        curves.append(tone_runs.losses(tmp_path / name))
-    assert curves[1] == pytest.approx(curves[0], rel=2e-5)
+@pytest.fixture
+def curve(training_file, tone_runs, tmp_path):
+    """The losses of four steps in one process, of two micro-batches each."""
+    run(training_file(training=FOUR_STEPS), tmp_path / "one")
+    losses = tone_runs.losses(tmp_path / "one")
+    assert len(losses) == 4
+    return losses
+
+
+def test_two_ranks_make_the_steps_of_one(training_file, curve, tone_runs, tmp_path):
+    config = training_file(training={"max_steps": 4, "zero_stage": 2})
+    tone_runs.train(config, tmp_path / "two", "--device", "cpu", ranks=2)
+    assert tone_runs.losses(tmp_path / "two") == pytest.approx(curve, rel=2e-5)
+
+
+def test_a_run_in_parts_is_the_run(training_file, curve, tone_runs, tmp_path):
+    run(training_file(training=FOUR_STEPS | {"max_steps": 2}), tmp_path / "parts")
+    run(training_file(training=FOUR_STEPS), tmp_path / "parts", resume=True)
+    assert tone_runs.losses(tmp_path / "parts") == pytest.approx(curve, rel=2e-5)
 
 
 def test_plan_averaging_and_further_training(training_file, texts, tone_runs, tmp_path):
     config = training_file(training={"max_steps": 6, "checkpoint_interval": 2, "keep_best": 2})
     assert "tokens of text" in plan_run(load_yaml(config, RunConfig), 1)
-    tone_runs.train(config, tmp_path / "exp", "--device", "cpu")
+    run(config, tmp_path / "exp")
     export_run(tmp_path / "exp", tmp_path / "mean", count=2, by="best")
     with pytest.raises(ConfigError, match="not as int8"):
         export_run(tmp_path / "exp", tmp_path / "small", form="int8")
     start = {"encoder": None, "path": str(tmp_path / "mean")}
     again = training_file(model=start, data={"tokenizer_path": str(tmp_path / "mean")}, training={"max_steps": 1})
-    tone_runs.train(again, tmp_path / "further", "--device", "cpu")
+    run(again, tmp_path / "further")
     assert tone_runs.losses(tmp_path / "further")[1] < tone_runs.losses(tmp_path / "exp")[1]
     assert (tmp_path / "further" / "final" / "tokens.json").read_text() == (tmp_path / "mean" / "tokens.json").read_text()
 

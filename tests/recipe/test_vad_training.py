@@ -19,11 +19,13 @@ from mooer.pipeline.voice_activity import find_speech
 from mooer.train.config import RunConfig
 from mooer.train.export import export_run
 from mooer.train.plan import plan_run
+from mooer.train.run import run_training
 
 pytestmark = pytest.mark.slow
 
 RATE = 16000
 ENCODER = {"input_affine_dim": 16, "fsmn_layers": 2, "linear_dim": 24, "proj_dim": 12, "output_affine_dim": 16, "output_dim": 2}
+FOUR_STEPS = {"max_steps": 4, "accumulation": 2}
 
 
 def _recording(rng):
@@ -86,12 +88,13 @@ def _dev_stretches(folder):
         yield load_audio(entry["audio"]), [tuple(map(float, word.split("-"))) for word in entry["labels"]["speech"].split()]
 
 
-def test_the_trained_network_finds_what_it_was_shown(training_file, buzzes, tone_runs, tmp_path):
-    """Over two ranks, stopped, and resumed by one: the directory of the run opens and finds every buzz of the other set."""
-    spread = {"max_steps": 30, "zero_stage": 1}
-    tone_runs.train(training_file(training=spread), tmp_path / "exp", "--device", "cpu", ranks=2)
-    tone_runs.train(training_file(), tmp_path / "exp", "--resume", "--device", "cpu")
-    assert list(tone_runs.losses(tmp_path / "exp")) == list(range(1, 61))
+def run(path, folder, **options):
+    run_training(load_yaml(path, RunConfig), folder, **options)
+
+
+def test_the_trained_network_finds_what_it_was_shown(training_file, buzzes, tmp_path):
+    """The directory of the run opens and finds every buzz of the other set."""
+    run(training_file(), tmp_path / "exp")
     detector = read_detector(tmp_path / "exp" / "final")
     for waveform, stretches in _dev_stretches(buzzes):
         found = find_speech(detector, waveform, _sharp(detector.options))
@@ -108,27 +111,38 @@ def _sharp(options):
     return dataclasses.replace(options, **narrow, sil_to_speech_time_thres=50, speech_to_sil_time_thres=50)
 
 
-def test_ranks_and_zero_stages_give_the_curve_of_one_process(training_file, tone_runs, tmp_path):
-    curves = []
-    for name, stage, ranks in (("one", 0, 1), ("two", 2, 2)):
-        accumulation = {1: 2, 2: 1}[ranks]
-        config = training_file(training={"max_steps": 4, "zero_stage": stage, "accumulation": accumulation})
-        tone_runs.train(config, tmp_path / name, "--device", "cpu", ranks=ranks)
-        curves.append(tone_runs.losses(tmp_path / name))
-    assert curves[1] == pytest.approx(curves[0], rel=2e-5)
+@pytest.fixture
+def curve(training_file, tone_runs, tmp_path):
+    """The losses of four steps in one process, of two micro-batches each."""
+    run(training_file(training=FOUR_STEPS), tmp_path / "one")
+    losses = tone_runs.losses(tmp_path / "one")
+    assert len(losses) == 4
+    return losses
+
+
+def test_two_ranks_make_the_steps_of_one(training_file, curve, tone_runs, tmp_path):
+    config = training_file(training={"max_steps": 4, "zero_stage": 2})
+    tone_runs.train(config, tmp_path / "two", "--device", "cpu", ranks=2)
+    assert tone_runs.losses(tmp_path / "two") == pytest.approx(curve, rel=2e-5)
+
+
+def test_a_run_in_parts_is_the_run(training_file, curve, tone_runs, tmp_path):
+    run(training_file(training=FOUR_STEPS | {"max_steps": 2}), tmp_path / "parts")
+    run(training_file(training=FOUR_STEPS), tmp_path / "parts", resume=True)
+    assert tone_runs.losses(tmp_path / "parts") == pytest.approx(curve, rel=2e-5)
 
 
 def test_plan_averaging_and_further_training(training_file, tone_runs, tmp_path):
     config = training_file(training={"max_steps": 6, "checkpoint_interval": 2, "keep_best": 2})
     assert "encoder" in plan_run(load_yaml(config, RunConfig), 1)
-    tone_runs.train(config, tmp_path / "exp", "--device", "cpu")
+    run(config, tmp_path / "exp")
     export_run(tmp_path / "exp", tmp_path / "mean", count=2, by="best")
     with pytest.raises(ConfigError, match="not as int8"):
         export_run(tmp_path / "exp", tmp_path / "small", form="int8")
     assert not (tmp_path / "small").exists()
     assert len(json.loads((tmp_path / "mean" / "run.json").read_text())["averaged_steps"]) == 2
     again = training_file(model={"encoder": None, "path": str(tmp_path / "mean")}, training={"max_steps": 1})
-    tone_runs.train(again, tmp_path / "further", "--device", "cpu")
+    run(again, tmp_path / "further")
     record = json.loads((tmp_path / "further" / "run.json").read_text())
     assert list(record["weights_sha256"]) == [str(tmp_path / "mean" / "model.pt")]
     assert tone_runs.losses(tmp_path / "further")[1] < tone_runs.losses(tmp_path / "exp")[1]
