@@ -11,6 +11,7 @@ test_dir=            # a further folder of recordings to build strings of, decod
 work_dir=            # where exp and downloads are written; the recipe's folder if empty
 num_train=12000      # training strings
 num_test=300         # strings of each test set
+num_synthetic=560    # synthetic speakers, who say half of the training strings; 560 is all of them, 0 none
 vocab_size=340       # most tokens: the digits' words fit
 seed=1               # of the strings; the training files have their own
 num_processes=2      # training processes, one thread each
@@ -29,6 +30,7 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--data_dir DIR] [--tes
   --work_dir DIR       where exp and downloads are written (default: the recipe's folder)
   --num_train N        training strings (default 12000)
   --num_test N         strings of each test set (default 300)
+  --num_synthetic N    synthetic speakers, who say half of the training strings (default 560, which is all; 0: none)
   --vocab_size N       most tokens (default 340)
   --seed N             of the strings (default 1)
   --num_processes N    training processes, one thread each (default 2)
@@ -55,7 +57,7 @@ run="$work_dir/exp/without_$test_speaker"
 mkdir -p "$run"
 cd "$run"
 export OMP_NUM_THREADS=1
-strings="$recordings $num_train $num_test $seed $(cat "$recipe"/conf/strings_*.yaml | cksum)"
+strings="$recordings $num_train $num_test $num_synthetic $seed $(cat "$recipe"/conf/strings_*.yaml | cksum)"
 read -r -a changed <<< "$changes"
 family="$(sed -n 's/^  family: //p' "$recipe/conf/$conf.yaml")"
 test_sets=(dev)
@@ -76,8 +78,12 @@ if begins 0 "digit strings, without $test_speaker in training"; then
       --conf_dir "$recipe/conf" --num_train "$num_train" --num_test "$num_test" --seed "$seed" --num_workers "$num_workers")
     # First what needs no synthetic voices, so that a speaker who is not there is told at once.
     "${prepare[@]}" --set dev --set test
-    python "$recipe/local/synthesize_digits.py" --output_dir data/synthetic --seed "$seed"
-    "${prepare[@]}" --set train --synthetic data/synthetic
+    rm -rf data/synthetic
+    if [ "$num_synthetic" != 0 ]; then
+      python "$recipe/local/synthesize_digits.py" --output_dir data/synthetic --seed "$seed" --num_speakers "$num_synthetic"
+      prepare+=(--synthetic data/synthetic)
+    fi
+    "${prepare[@]}" --set train
     for name in train "${test_sets[@]}"; do mooer-check-data --data_dir "data/$name" --num_workers "$num_workers"; done
     finish data/.prepared "$strings"
   fi

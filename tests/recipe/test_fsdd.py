@@ -14,6 +14,7 @@ from mooer.data.lists import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN_SPEAKERS, TEST_SPEAKER, NEW_SPEAKER = ("george", "nicolas"), "theo", "lucas"
+NUM_SYNTHETIC = 4
 CHANGES = (
     "training.max_steps=30 training.checkpoint_interval=30 training.validation_interval=30 training.log_interval=1"
     " training.schedule.warmup_steps=5 model.encoder.num_blocks=2"
@@ -49,7 +50,8 @@ def finished(tmp_path_factory, shared_data):
     # The public repository has all recordings in one folder.
     for path in list((new / NEW_SPEAKER).iterdir()):
         path.rename(new / path.name)
-    sizes = ("--num_train", 200, "--num_test", 4, "--num_processes", 1, "--num_workers", 1, "--beam_size", 1)
+    sizes = ("--num_train", 200, "--num_test", 4, "--num_synthetic", NUM_SYNTHETIC)
+    sizes += ("--num_processes", 1, "--num_workers", 1, "--beam_size", 1)
     options = ("--data_dir", known, "--test_dir", new, "--test_speaker", TEST_SPEAKER, *sizes, "--changes", CHANGES)
     done = run(folder / "work", *options)
     return options, folder / "work" / "exp" / f"without_{TEST_SPEAKER}", done
@@ -66,6 +68,7 @@ def test_data_directories_agree_with_themselves(finished):
         synthetic = sum(count for speaker, count in said.items() if speaker.startswith("espeak-"))
         assert {speaker for speaker in said if not speaker.startswith("espeak-")} == expected
         assert 60 < synthetic < 140 if name == "train" else synthetic == 0
+        assert len(set(said)) == len(expected) + (NUM_SYNTHETIC if name == "train" else 0)
         for identity, text in tables["text"].items():
             assert "".join(DIGITS[word] for word in text.split()) == tables["text.zh"][identity]
 

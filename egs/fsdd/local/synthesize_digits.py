@@ -29,6 +29,8 @@ from synthesize import TEST_VOICES, TRAIN_VOICES
 
 ENGLISH_ACCENTS = ("en-us", "en-029", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-gb-x-rp")
 ACCENTS_A_VOICE = 14
+VOICES = tuple(sorted((*TRAIN_VOICES, *TEST_VOICES)))
+MAX_SPEAKERS = ACCENTS_A_VOICE * len(VOICES)
 TAKES = 2
 PEAK = 0.7
 # What is lower than that share of the peak at either end is silence.
@@ -38,18 +40,24 @@ _SILENCE = 0.01
 @command
 @click.option("--output_dir", type=click.Path(path_type=Path), required=True, help="Gets a folder for each speaker.")
 @click.option("--seed", type=int, required=True)
-def main(output_dir: Path, seed: int) -> None:
+@click.option("--num_speakers", type=click.IntRange(1, MAX_SPEAKERS), default=MAX_SPEAKERS, show_default=True)
+def main(output_dir: Path, seed: int, num_speakers: int) -> None:
     """Speak the ten digits in every voice."""
     espeak, draw = Espeak(seed), random.Random(seed)
-    voices = sorted((*TRAIN_VOICES, *TEST_VOICES))
-    accents = (*ENGLISH_ACCENTS, *SPELLINGS)
-    speakers = [(voice, accent) for voice in voices for accent in draw.sample(accents, ACCENTS_A_VOICE)]
+    speakers = draw_speakers(draw, num_speakers)
     for voice, accent in tqdm(speakers, desc="synthesis", unit="voice", disable=None):
         name = f"{SYNTHETIC}{voice}-{accent}"
         (output_dir / name).mkdir(parents=True, exist_ok=True)
         for digit, take in itertools.product(range(DIGITS), range(TAKES)):
             waveform = speak(espeak, SPELLINGS.get(accent, ENGLISH)[digit].lower(), f"{accent}+{voice}", draw)
             soundfile.write(output_dir / name / f"{digit}_{name}_{take}.wav", waveform, SAMPLE_RATE, subtype="PCM_16")
+
+
+def draw_speakers(draw: random.Random, count: int) -> list[tuple[str, str]]:
+    """`count` pairs of a voice and an accent, spread evenly over the voices: all `MAX_SPEAKERS`, or some of them."""
+    accents = (*ENGLISH_ACCENTS, *SPELLINGS)
+    speakers = [(voice, accent) for voice in VOICES for accent in draw.sample(accents, ACCENTS_A_VOICE)]
+    return [speakers[number * MAX_SPEAKERS // count] for number in range(count)]
 
 
 def speak(espeak: Espeak, word: str, voice: str, draw: random.Random) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The maker of connected digits: what recordings are used for, strings that say what their labels say, repeatability."""
 
+import random
 import sys
 from pathlib import Path
 
@@ -174,6 +175,19 @@ def test_synthetic_speakers_say_their_share(corpus):
         assert all(len(set(string.speakers)) == 1 for string in strings)
     alone = make_string(persons, StringConfig(synthetic_share=0.5), 1, "a")
     assert np.array_equal(alone.waveform, make_string(persons, StringConfig(), 1, "a").waveform)
+
+
+def test_fewer_synthetic_speakers_are_some_of_all():
+    """In as many voices as can be. What is drawn after them is the same, however many they are."""
+    pytest.importorskip("espeakng_loader")
+    from synthesize_digits import ACCENTS_A_VOICE, MAX_SPEAKERS, VOICES, draw_speakers
+
+    draws = [random.Random(1) for _ in range(2)]
+    everyone, some = draw_speakers(draws[0], MAX_SPEAKERS), draw_speakers(draws[1], 40)
+    assert len(set(everyone)) == len(everyone) == MAX_SPEAKERS
+    assert [voice for voice, _ in everyone[::ACCENTS_A_VOICE]] == [voice for voice, _ in some] == list(VOICES)
+    assert set(some) < set(everyone)
+    assert draws[0].random() == draws[1].random()
 
 
 def test_noisy_recordings_leave_the_gaps_quiet(corpus):
