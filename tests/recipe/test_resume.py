@@ -18,12 +18,16 @@ pytestmark = pytest.mark.slow
 TOLERANCE = 2e-5
 
 
+def _run(config, folder, *overrides, resume=False):
+    """A run, or what was left of it, in this process."""
+    run_training(load_yaml(config, RunConfig, overrides), folder, resume=resume)
+
+
 @pytest.fixture(scope="module")
 def whole(tone_runs, tmp_path_factory):
     """An uninterrupted run in one process with two micro-batches a step: 8 steps of 2 epochs."""
     folder = tmp_path_factory.mktemp("whole")
-    config = tone_runs.file(folder / "train.yaml", accumulation=2)
-    tone_runs.train(config, folder / "exp")
+    _run(tone_runs.file(folder / "train.yaml", accumulation=2), folder / "exp")
     return folder
 
 
@@ -57,10 +61,11 @@ def test_loss_does_not_depend_on_ranks_or_accumulation(tone_runs, whole, whole_o
 
 
 @pytest.mark.parametrize("at_step", [1, 5])
-def test_killed_in_one_process(tone_runs, whole, tmp_path, at_step):
+def test_killed_in_one_process(tone_runs, whole, tmp_path, caplog, at_step):
     tone_runs.kill(whole / "train.yaml", tmp_path / "exp", at_step=at_step)
-    done = tone_runs.train(whole / "train.yaml", tmp_path / "exp", "--resume")
-    assert ("going on after step" in done.stderr) == (at_step > 3)
+    caplog.set_level("INFO")
+    _run(whole / "train.yaml", tmp_path / "exp", resume=True)
+    assert ("going on after step" in caplog.text) == (at_step > 3)
     _assert_same_run(tone_runs, whole / "exp", tmp_path / "exp", ranks=1)
     assert (tmp_path / "exp" / "final" / "model.safetensors").exists()
 
@@ -77,13 +82,13 @@ def test_one_of_two_ranks_killed(tone_runs, whole_of_two, tmp_path, zero_stage):
     assert (tmp_path / "exp" / model).read_bytes() == (whole_of_two / "exp" / model).read_bytes()
 
 
-def test_two_ranks_resumed_as_one(tone_runs, whole_of_two, tmp_path):
+def test_two_ranks_resumed_as_one(tone_runs, whole_of_two, tmp_path, caplog):
     """Every utterance once an epoch still, and, with as many batches a step, the same losses."""
     config, exp = whole_of_two / "train.yaml", tmp_path / "exp"
     tone_runs.kill(config, exp, ranks=2, at_step=5)
-    alone = ("--set", "training.zero_stage=0", "--set", "training.accumulation=2")
-    done = tone_runs.train(config, exp, *alone, "--resume")
-    assert re.search(r"was on 2 ranks with ZeRO 2 and goes on with 1 rank with ZeRO 0: .* from number \d on", done.stderr)
+    caplog.set_level("INFO")
+    _run(config, exp, "training.zero_stage=0", "training.accumulation=2", resume=True)
+    assert re.search(r"was on 2 ranks with ZeRO 2 and goes on with 1 rank with ZeRO 0: .* from number \d on", caplog.text)
     _assert_same_losses(tone_runs, whole_of_two / "exp", exp)
     seen = Counter(
         name for rank in (0, 1) for ids in tone_runs.utterance_ids(exp, rank).values() for batch in ids for name in batch or ()
@@ -103,7 +108,7 @@ def test_killed_while_saving(tone_runs, whole, tmp_path):
     (exp / ".run.json.x.tmp").touch()
     with open(exp / "train.jsonl", "a") as stream:
         stream.write('{"event": "st')
-    tone_runs.train(whole / "train.yaml", exp, "--resume")
+    _run(whole / "train.yaml", exp, resume=True)
     assert not [*checkpoints.glob(".*"), *exp.glob(".*")]
     _assert_same_run(tone_runs, whole / "exp", exp, ranks=1)
     weights = Path("checkpoints", "step_8", "weights.safetensors")
@@ -114,7 +119,7 @@ def test_killed_while_saving(tone_runs, whole, tmp_path):
 def test_resuming_a_finished_run_changes_nothing(tone_runs, whole, tmp_path):
     exp = tmp_path / "exp"
     shutil.copytree(whole / "exp", exp)
-    run_training(load_yaml(whole / "train.yaml", RunConfig), exp, resume=True)
+    _run(whole / "train.yaml", exp, resume=True)
     _assert_same_run(tone_runs, whole / "exp", exp, ranks=1)
     assert len(json.loads((exp / "run.json").read_text())["resumed"]) == 1
 
@@ -122,11 +127,10 @@ def test_resuming_a_finished_run_changes_nothing(tone_runs, whole, tmp_path):
 def test_a_folder_with_a_run_is_not_written_to(tone_runs, whole, tmp_path):
     exp = tmp_path / "exp"
     shutil.copytree(whole / "exp", exp)
-    refusal = tone_runs.train(whole / "train.yaml", exp, status=2)
-    assert refusal.stderr.strip().endswith("already holds a run; add --resume to go on with it, or name another folder")
-    other = load_yaml(whole / "train.yaml", RunConfig, ("training.clip_norm=1", "data.seed=3"))
+    with pytest.raises(PathError, match=r"already holds a run; add --resume to go on with it, or name another folder$"):
+        _run(whole / "train.yaml", exp)
     with pytest.raises(ConfigError, match=r"other values of data\.seed, training\.clip_norm"):
-        run_training(other, exp, resume=True)
+        _run(whole / "train.yaml", exp, "training.clip_norm=1", "data.seed=3", resume=True)
     assert tone_runs.losses(exp) == tone_runs.losses(whole / "exp")
 
 
@@ -137,11 +141,11 @@ def test_changed_data_are_refused(whole, tmp_path):
     record["data_lists"] = dict.fromkeys(record["data_lists"], "0" * 64)
     (exp / "run.json").write_text(json.dumps(record))
     with pytest.raises(ConfigError, match="data lists are no longer those"):
-        run_training(load_yaml(whole / "train.yaml", RunConfig), exp, resume=True)
+        _run(whole / "train.yaml", exp, resume=True)
 
 
 def test_checkpoints_without_their_configuration_are_refused(whole, tmp_path):
     shutil.copytree(whole / "exp" / "checkpoints", tmp_path / "exp" / "checkpoints")
     for resume in (False, True):
         with pytest.raises(PathError, match=r"holds checkpoints but no config\.yaml"):
-            run_training(load_yaml(whole / "train.yaml", RunConfig), tmp_path / "exp", resume=resume)
+            _run(whole / "train.yaml", tmp_path / "exp", resume=resume)
