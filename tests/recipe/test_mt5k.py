@@ -91,10 +91,7 @@ def options(corpora, translator):
 
 
 def run(work_dir, *options, status=0):
-    """The recipe; byte code is kept for all tests of a session, because they start some seventy Python processes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment["PYTHONPYCACHEPREFIX"] = str(work_dir.parents[1] / "bytecode")
     command = ["bash", RECIPE / "run.sh", "--work_dir", work_dir, *map(str, options)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=work_dir.parent, timeout=600)
     assert done.returncode == status, done.stdout[-2000:] + done.stderr[-4000:]
