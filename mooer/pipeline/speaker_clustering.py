@@ -7,12 +7,14 @@ otherwise UMAP with HDBSCAN (McInnes et al. 2018; Campello et al. 2013), which n
 Shapes: N embeddings, D width, K speakers.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mooer.common.errors import ConfigError
@@ -215,6 +217,17 @@ def _unlike_groups(directions: Floats, config: ClusteringConfig) -> Labels:
     return labels
 
 
+@contextlib.contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Where UMAP first starts numba's threads, torch gets as many as there are cores, whatever OMP_NUM_THREADS says: what comes
+    after would be rounded in another way, and be slow beside other processes."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _by_density(directions: Floats, config: ClusteringConfig) -> Labels:
     """Groups of any number; what HDBSCAN calls noise goes to the group with the nearest centre."""
     import umap
@@ -225,7 +238,8 @@ def _by_density(directions: Floats, config: ClusteringConfig) -> Labels:
         **{"random_state": config.seed, "n_jobs": 1},
     )
     clusterer = HDBSCAN(min_samples=SMALLEST_CLUSTER, min_cluster_size=SMALLEST_CLUSTER, allow_single_cluster=True, copy=True)
-    labels = clusterer.fit_predict(reducer.fit_transform(directions.astype(np.float32)))
+    with _threads_kept():
+        labels = clusterer.fit_predict(reducer.fit_transform(directions.astype(np.float32)))
     if (labels == NOISE).all():
         return np.zeros(len(labels), dtype=np.int64)
     similarity = directions @ _normalised(_centres(directions, labels)).T

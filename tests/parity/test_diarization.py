@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from mooer.audio.io import load_audio
@@ -91,7 +92,9 @@ def test_many_windows(golden_paraformer, number):
     if number is None:
         pytest.importorskip("umap", reason="the extra speakers is not installed")
     vectors, speakers = large(expected["recipe"])
+    threads = torch.get_num_threads()
     labels = cluster_speakers(vectors, number)
+    assert torch.get_num_threads() == threads
     assert labels.tolist() == speakers.tolist()
     assert sorted(Counter(labels.tolist()).values()) == sorted(expected["results"][str(number)]["counts"].values())
 
