@@ -24,6 +24,13 @@ def test_every_shim_has_a_command():
     assert sorted(path.stem for path in (ROOT / "bin").glob("*.py")) == COMMANDS
 
 
+def test_what_names_its_interpreter_can_be_executed():
+    scripts = [path for name in ("bin", "egs", "tools") for path in (ROOT / name).rglob("*.[ps][yh]")]
+    named = [path for path in scripts if path.read_bytes().startswith(b"#!")]
+    assert len(named) > 30
+    assert not [path.name for path in named if not os.access(path, os.X_OK)]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_needs_no_heavy_import(name):
     code = (
