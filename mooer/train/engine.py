@@ -281,7 +281,7 @@ def _zero_config(config: TrainingConfig, bucket: int) -> dict[str, Any]:
 
 def _round_as_torch() -> None:
     """Make ZeRO 3's linear function, which does not keep gathered weights for the backward pass, add its bias as torch's does:
-    in one operation, which rounds once. All stages then have the same bits.
+    in one operation, which rounds once.
     """
     from deepspeed.runtime.zero.linear import LinearFunctionForZeroStage3
 
