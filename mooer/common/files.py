@@ -1,9 +1,11 @@
-"""Files: atomic writing, checksums, and reading tar members without ever extracting them."""
+"""Files: atomic writing, locks, checksums, and reading tar members without ever extracting them."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -60,6 +62,30 @@ def staged_folder(directory: str | Path, may_replace: Callable[[Path], bool]) ->
         folder.replace(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: str | Path, what: str) -> Iterator[None]:
+    """Hold a lock on the file `path`, which is made and stays; it is free as soon as this process has ended, however it ends.
+
+    Args:
+        what: what is done under the lock, for messages.
+
+    Raises:
+        PathError: another process holds it.
+    """
+    # A record lock: children that were forked meanwhile, and may outlive this process, do not hold it.
+    with open(path, "a+", encoding="utf-8") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            stream.seek(0)
+            holder = stream.read().strip() or "another process"
+            raise PathError(f"{what}: {holder} is at work there; wait for its end or stop it") from None
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} of {socket.gethostname()}\n")
+        stream.flush()
+        yield
 
 
 def give_usual_mode(path: str | Path) -> None:

@@ -1,14 +1,16 @@
 """A training run from its configuration to `final/`: builds the parts, resumes, trains, exports.
 
 A run folder holds config.yaml, run.json, train.jsonl, tensorboard/, checkpoints/step_N/ and, at the end, final/, a model
-directory.
+directory. The main process holds a lock on it, so that two jobs never write into one.
 """
 
+import contextlib
 import functools
 import json
 import logging
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import torch
 from mooer.common import dist, provenance
 from mooer.common.config import dump_yaml, load_yaml
 from mooer.common.errors import ConfigError, PathError, TrainingError
-from mooer.common.files import atomic_write, require_file, sha256
+from mooer.common.files import atomic_write, locked, require_file, sha256
 from mooer.common.log import get_logger
 from mooer.common.seed import seed_everything
 from mooer.data.dataset import Loader
@@ -39,6 +41,7 @@ from mooer.train.step import Stepper
 
 CONFIG_FILE = "config.yaml"
 RECORD_FILE = "run.json"
+LOCK_FILE = "run.lock"
 CHECKPOINT_DIR = "checkpoints"
 FINAL_DIR = "final"
 
@@ -60,7 +63,7 @@ def run_training(
         error_rate: see `mooer.train.loop.Run`.
 
     Raises:
-        PathError: the folder holds a run and `resume` is off, or a file of the config is missing.
+        PathError: the folder holds a run and `resume` is off, another process trains in it, or a file of the config is missing.
         ConfigError: the folder's run has another configuration, or the number of ranks does not fit.
         TrainingError: a loss that is not finite, or a checkpoint that does not fit.
     """
@@ -72,8 +75,19 @@ def run_training(
         torch.set_num_threads(config.training.num_threads)
     if not dist.is_main():
         get_logger("mooer").setLevel(logging.WARNING)
-    with processes(device):
+    with _sole_writer(output_dir), processes(device):
         _train_and_export(config, output_dir, device, error_rate)
+
+
+@contextlib.contextmanager
+def _sole_writer(output_dir: Path) -> Iterator[None]:
+    """Nobody else trains in the folder meanwhile: a rank that outlived its launcher, say, or the same command typed twice."""
+    if not dist.is_main():
+        yield
+        return
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with locked(output_dir / LOCK_FILE, f"run folder {output_dir}"):
+        yield
 
 
 def check_run_folder(config: RunConfig, output_dir: Path, resume: bool) -> None:

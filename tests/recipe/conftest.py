@@ -125,8 +125,26 @@ class ToneRuns:
 
     def kill(self, config, output_dir, *extra, ranks=1, at_step, only_rank=None):
         """Start a run and kill -9 it once `at_step` is logged: all its processes, or one rank; returns what it said."""
+        log = _log_file(output_dir)
+        with self.at_work(config, output_dir, *extra, ranks=ranks, at_step=at_step) as (process, workers):
+            if only_rank is not None:
+                os.kill(workers[only_rank], signal.SIGKILL)
+                assert process.wait(timeout=90) != 0
+                return log.read_text()
+            # The launcher first, which would stop the others in its own way; its ranks are not of its process group.
+            os.killpg(process.pid, signal.SIGKILL)
+            for worker in workers:
+                os.kill(worker, signal.SIGKILL)
+            process.wait()
+            while any(_lives(worker) for worker in workers):
+                time.sleep(0.005)
+            return log.read_text()
+
+    @contextlib.contextmanager
+    def at_work(self, config, output_dir, *extra, ranks=1, at_step):
+        """A run that has logged `at_step`: its process, and those of the ranks where a launcher started several."""
         output_dir.parent.mkdir(parents=True, exist_ok=True)
-        log = output_dir.parent / f"{output_dir.name}.stderr"
+        log = _log_file(output_dir)
         with open(log, "w") as stderr:
             process = subprocess.Popen(
                 _command(config, output_dir, *extra, ranks=ranks),
@@ -135,18 +153,15 @@ class ToneRuns:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        workers = []
         deadline = time.monotonic() + 600
         while not any(step >= at_step for step in self.losses(output_dir)):
-            assert process.poll() is None, f"the run ended before it could be killed: {log.read_text()[-3000:]}"
+            assert process.poll() is None, f"the run ended too early: {log.read_text()[-3000:]}"
             assert time.monotonic() < deadline, "the run made no progress"
             time.sleep(0.005)
-        if only_rank is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        else:
-            os.kill(_process_of_rank(process.pid, only_rank), signal.SIGKILL)
-            assert process.wait(timeout=90) != 0
-        return log.read_text()
+            if ranks > 1 and not workers and (output_dir / "config.yaml").exists():
+                workers = [_process_of_rank(process.pid, rank) for rank in range(ranks)]
+        yield process, workers
 
     def losses(self, output_dir):
         """Logged loss by step."""
@@ -175,6 +190,17 @@ def _command(config, output_dir, *extra, ranks=1):
     if ranks == 1:
         return [sys.executable, *script]
     return [sys.executable, *LAUNCHER, "--nproc_per_node", str(ranks), "--master_port", str(_free_port()), *script]
+
+
+def _log_file(output_dir):
+    return output_dir.parent / f"{output_dir.name}.stderr"
+
+
+def _lives(process):
+    """Whether a process has open files still, and so its locks."""
+    with contextlib.suppress(OSError):
+        return any(Path(f"/proc/{process}/fd").iterdir())
+    return False
 
 
 def _free_port():

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -94,6 +95,18 @@ def test_two_ranks_resumed_as_one(tone_runs, whole_of_two, tmp_path, caplog):
         name for rank in (0, 1) for ids in tone_runs.utterance_ids(exp, rank).values() for batch in ids for name in batch or ()
     )
     assert seen == {f"train{number}": 2 for number in range(27)}
+
+
+def test_two_jobs_do_not_write_into_one_folder(tone_runs, whole, tmp_path):
+    """A second job is told which process is at work; the first goes on."""
+    exp = tmp_path / "exp"
+    with tone_runs.at_work(whole / "train.yaml", exp, at_step=1) as (process, _):
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(PathError, match=rf"process {process.pid} of \S+ is at work there; wait for its end or stop it$"):
+            _run(whole / "train.yaml", exp, resume=True)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(timeout=120) == 0
+    _assert_same_run(tone_runs, whole / "exp", exp, ranks=1)
 
 
 def test_killed_while_saving(tone_runs, whole, tmp_path):

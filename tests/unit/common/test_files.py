@@ -2,13 +2,16 @@
 
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from mooer.common.errors import DataError, PathError
-from mooer.common.files import atomic_write, iterate_tar, md5, require_dir, require_file, sha256, staged_folder
+from mooer.common.files import atomic_write, iterate_tar, locked, md5, require_dir, require_file, sha256, staged_folder
 
 
 def test_failure_leaves_the_old_file(tmp_path):
@@ -20,6 +23,27 @@ def test_failure_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+HOLD = (
+    "import sys; from mooer.common.files import locked\nwith locked(sys.argv[1], 'folder'): print(flush=True); sys.stdin.read()"
+)
+
+
+def test_a_lock_is_free_once_its_process_is_dead(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    holder.stdout.readline()
+    with (
+        pytest.raises(PathError, match=rf"^folder f: process {holder.pid} of \S+ is at work there"),
+        locked(tmp_path / "lock", "folder f"),
+    ):
+        pass
+    holder.kill()
+    holder.communicate()
+    with locked(tmp_path / "lock", "folder f"):
+        assert f"process {os.getpid()} of" in (tmp_path / "lock").read_text()
 
 
 def test_sha256_of_known_bytes(tmp_path):
