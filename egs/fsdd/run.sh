@@ -94,11 +94,6 @@ if begins 1 "CMVN over the training set"; then
     mooer-compute-cmvn --data_dir data/train --output_file data/train/am.mvn --num_workers "$num_workers"
     finish data/train/.cmvn "$strings"
   fi
-  if [ "$family" = conformer ] && ! finished data/train/.cmvn_sums "$strings"; then
-    mooer-compute-cmvn --data_dir data/train --output_file data/train/global_cmvn --format json --window povey \
-      --num_workers "$num_workers"
-    finish data/train/.cmvn_sums "$strings"
-  fi
 fi
 
 if begins 2 "tokenizer and lists"; then

@@ -66,11 +66,6 @@ if begins 1 "CMVN over the training set"; then
     mooer-compute-cmvn --data_dir data/train --output_file data/train/am.mvn --num_workers "$num_workers"
     finish data/train/.cmvn "$speech"
   fi
-  if [ "$family" = conformer ] && ! finished data/train/.cmvn_sums "$speech"; then
-    mooer-compute-cmvn --data_dir data/train --output_file data/train/global_cmvn --format json --window povey \
-      --num_workers "$num_workers"
-    finish data/train/.cmvn_sums "$speech"
-  fi
 fi
 
 if begins 2 "tokenizer and lists"; then

@@ -5,7 +5,7 @@ ctc_prefix_beam      beam search over CTC alone, pruned as the reference does
 attention            beam search over the decoder alone
 attention_rescoring  the answers of ctc_prefix_beam, looked at again by the decoder
 
-B utterances, U encoder frames (of 40 ms), D width, V vocabulary.
+B utterances, U encoder frames, D width, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mooer.common.errors import ConfigError, WeightsError
-from mooer.common.lengths import conv2d_frames
 from mooer.decode.attention_beam import AttentionBeam
 from mooer.decode.attention_rescoring import AttentionRescoring
 from mooer.decode.batching import batch_frames, group_by_length
@@ -57,7 +56,7 @@ class ConformerDecoder:
     def decode(self, frames: Sequence[Tensor]) -> list[Answer | Refusal]:
         """The answer to each utterance's frames [T_i, features], computed together, the same as alone."""
         results: list[Answer | Refusal | None] = [None] * len(frames)
-        computed = [conv2d_frames(len(item)) for item in frames]
+        computed = [self._model.encoder.subsampling.frames(len(item)) for item in frames]
         for group in group_by_length(computed, batch_frames(self._device)):
             padded = torch.nn.utils.rnn.pad_sequence([frames[index] for index in group], batch_first=True)
             lengths = torch.tensor([len(frames[index]) for index in group])

@@ -1,6 +1,6 @@
 """A Conformer that hears recordings chunk by chunk, as they would come from a microphone, and tells after each what it knows.
 
-U encoder frames (of 40 ms), D width.
+U encoder frames, D width.
 """
 
 import dataclasses
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mooer.common.lengths import CONV2D_SHIFT
 from mooer.decode.conformer_decoder import ConformerDecoder
 from mooer.decode.ctc_stream import CtcGreedyStream, CtcPrefixStream
 from mooer.decode.fusion import Fusion
@@ -52,7 +51,7 @@ class ConformerStreamDecoder:
         encoder, ctc = self._model.encoder, self._ctc()
         stream, hidden, partials, heard = ConformerStream(encoder, self._chunks), [], [], 0
         parameter = encoder.out_linear.weight
-        for piece in frames.to(parameter.device, parameter.dtype).split(CONV2D_SHIFT * self._chunks.size):
+        for piece in frames.to(parameter.device, parameter.dtype).split(encoder.subsampling.shift * self._chunks.size):
             heard += len(piece)
             hidden.append(stream.feed(piece[None]))
             if hidden[-1].shape[1]:

@@ -97,7 +97,8 @@ class DecodeConfig:
     """Whether a Paraformer that was not trained to tell when words are said tells it all the same, from the weights by which it
     counts tokens, on a grid of 60 ms."""
     chunk_size: int | None = None
-    """Frames of 40 ms that a Conformer with causal convolutions hears at a time, as from a stream; None for the whole."""
+    """Encoder frames (mostly of 40 ms) that a Conformer with causal convolutions hears at a time, as from a stream; None for
+    the whole."""
     left_chunks: int | None = None
     """With chunk_size: how many chunks back are seen; None for all."""
     dtype: Literal["float32", "bfloat16", "float16", "int8", "fast"] = "float32"

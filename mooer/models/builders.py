@@ -67,7 +67,8 @@ class ModelConfig:
     family: Literal["speech_llm", "ctc"] = "speech_llm"
     """Encoder, adapter and LLM; or an encoder with a CTC layer."""
     encoder_type: Literal["sanm", "conformer", "whisper", "w2v_bert", "hubert"] = "sanm"
-    """SANM (60 ms a frame), 3M-ASR's Conformer (40 ms), or an encoder of transformers (20 ms), which needs encoder_path."""
+    """SANM (60 ms a frame), 3M-ASR's Conformer (40 ms, or as the front end stacks them), or an encoder of transformers (20 ms),
+    which needs encoder_path."""
     encoder: SanmEncoderConfig = field(default_factory=SanmEncoderConfig)
     """Sizes of a SANM encoder. With encoder_path only attention_heads and dropout count, the others are read off the file."""
     conformer: ConformerParts | None = None
@@ -100,11 +101,13 @@ class ModelConfig:
         if (self.encoder_type == "conformer") != (self.conformer is not None):
             raise ConfigError("encoder_type conformer and section conformer, its sizes, go together; set both or none")
         if self.encoder_type != "sanm":
-            self._check_adapter_and_sizes(FRAME_MILLISECONDS[self.encoder_type])
+            if self.encoder != SanmEncoderConfig():
+                raise ConfigError(f"section encoder sizes a SANM encoder; remove it, encoder_type is {self.encoder_type}")
+            # Frames that the front end stacks are as long as that is told to make them.
+            if self.conformer is None or self.conformer.encoder.input_layer == "conv2d":
+                self._check_adapter(FRAME_MILLISECONDS[self.encoder_type])
 
-    def _check_adapter_and_sizes(self, frame_milliseconds: int) -> None:
-        if self.encoder != SanmEncoderConfig():
-            raise ConfigError(f"section encoder sizes a SANM encoder; remove it, encoder_type is {self.encoder_type}")
+    def _check_adapter(self, frame_milliseconds: int) -> None:
         rate, allowed = self.adapter.downsample_rate, adapter_rates(frame_milliseconds)
         if self.family == "speech_llm" and rate not in allowed:
             raise ConfigError(

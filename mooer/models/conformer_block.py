@@ -1,6 +1,6 @@
 """A block of the Conformer (Gulati et al. 2020) of 3M-ASR, and what its first one reads.
 
-Shapes: B batch, U encoder frames (of 40 ms), D width, M width of the embedding, K taps of the convolution.
+Shapes: B batch, U encoder frames, D width, M width of the embedding, K taps of the convolution.
 """
 
 import math

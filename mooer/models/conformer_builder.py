@@ -38,8 +38,10 @@ class ConformerParts:
             raise ConfigError("moe and embedding go together: routers read the embedding; set both or none")
         if self.embedding is not None and self.embedding.reference_padding != self.encoder.reference_padding:
             raise ConfigError("reference_padding must be the same in encoder and embedding")
-        if self.embedding is not None and self.embedding.input_size != self.encoder.input_size:
-            raise ConfigError(f"encoder and embedding read the same frames: input_size must be {self.encoder.input_size}")
+        for name in ("input_size", "input_layer"):
+            wanted = getattr(self.encoder, name)
+            if self.embedding is not None and getattr(self.embedding, name) != wanted:
+                raise ConfigError(f"encoder and embedding read the same frames: {name} must be {wanted} in both")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The Conformer encoder (Gulati et al. 2020) of 3M-ASR, dense or with a mixture of experts (You et al. 2022).
 
-Shapes: B batch, T frames of 10 ms, U encoder frames (of 40 ms), F features, D width, M width of the embedding.
+Shapes: B batch, T frames of the front end, U encoder frames, F features, D width, M width of the embedding.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mooer.common.errors import ConfigError
-from mooer.common.lengths import CONV2D_SHIFT, conv2d_frames
+from mooer.common.lengths import CONV2D_WINDOW
 from mooer.models.conformer_block import ConformerBlock, InputPositions, Seen
 from mooer.models.frozen import keep_frozen_in_eval
 from mooer.nn.convolution import ConformerConvolution, FrameBatchNorm
@@ -22,7 +22,7 @@ from mooer.nn.masks import Chunks, chunk_mask, padding_mask, zero_padding
 from mooer.nn.moe import Routing
 from mooer.nn.norm import LayerNorm
 from mooer.nn.relative_attention import RelativeSelfAttention
-from mooer.nn.subsampling import Conv2dSubsampling
+from mooer.nn.subsampling import Conv2dSubsampling, LinearInput
 
 # In training with chunks, half of the batches see everything, the others chunks of up to this many frames.
 MAX_RANDOM_CHUNK = 25
@@ -35,7 +35,9 @@ class ConformerEncoderConfig:
     """Sizes and habits of a Conformer encoder; the defaults are those of 3M-ASR's base model."""
 
     input_size: int = 80
-    """Mel bins of a frame of 10 ms."""
+    """Features of a frame: mel bins of 10 ms for conv2d, num_mel_bins times lfr_m for linear."""
+    input_layer: Literal["conv2d", "linear"] = "conv2d"
+    """conv2d: convolutions make one frame of four. linear: each frame by itself, for stacked ones (lfr_m, lfr_n)."""
     output_size: int = 512
     """Width of the blocks."""
     attention_heads: int = 8
@@ -45,7 +47,7 @@ class ConformerEncoderConfig:
     num_blocks: int = 12
     """Blocks."""
     kernel_size: int = 15
-    """Frames of 40 ms that the convolution spans; odd, so that it is centred, unless it is causal."""
+    """Encoder frames that the convolution spans; odd, so that it is centred, unless it is causal."""
     positions: Literal["relative", "absolute", "none"] = "relative"
     """What tells the order: scores of their own in the attention; the same, and added to the frames; the convolution alone."""
     convolution_norm: Literal["layer_norm", "batch_norm"] = "layer_norm"
@@ -57,7 +59,7 @@ class ConformerEncoderConfig:
     random_left_chunks: bool = False
     """With random_chunks: whether it is also drawn how far back."""
     chunk_size: int = 0
-    """Frames of 40 ms of the chunk that the attention sees to the end of, in training and after; 0 for everything."""
+    """Encoder frames of the chunk that the attention sees to the end of, in training and after; 0 for everything."""
     left_chunks: int = -1
     """With chunk_size: how many chunks before it are seen; -1 for all."""
     dropout: float = 0.1
@@ -74,8 +76,11 @@ class ConformerEncoderConfig:
         for name in ("output_size", "attention_heads", "linear_units", "num_blocks", "kernel_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"encoder {name} must be at least 1, found {getattr(self, name)}")
-        if self.input_size < 7:
-            raise ConfigError(f"input_size must be at least 7, which the subsampling joins, found {self.input_size}")
+        smallest = CONV2D_WINDOW if self.input_layer == "conv2d" else 1
+        if self.input_size < smallest:
+            raise ConfigError(
+                f"input_size must be at least {smallest} for input_layer {self.input_layer}, found {self.input_size}"
+            )
         if self.output_size % self.attention_heads or self.output_size % 2:
             raise ConfigError(
                 f"output_size must be even and a multiple of attention_heads ({self.attention_heads}), found {self.output_size}"
@@ -137,7 +142,7 @@ class ConformerEncoder(nn.Module):
 
     def __init__(
         self,
-        subsampling: Conv2dSubsampling,
+        subsampling: Conv2dSubsampling | LinearInput,
         positions: InputPositions,
         blocks: Sequence[ConformerBlock],
         out_linear: nn.Linear | None = None,
@@ -153,7 +158,7 @@ class ConformerEncoder(nn.Module):
         self.after_norm = LayerNorm(positions.width)
         self.out_linear = out_linear
         self.output_size = positions.width
-        self.frontend = {"num_mel_bins": subsampling.input_size, "lfr_m": 1, "lfr_n": 1, "subsampling": CONV2D_SHIFT}
+        self.frontend = subsampling.frontend
         self._chunk_habits = chunk_habits
         self._reference_padding = reference_padding
 
@@ -171,7 +176,7 @@ class ConformerEncoder(nn.Module):
             frame_lengths: [B], real frames of each row.
 
         Returns:
-            [B, U, D] with zeros in the padding, and the lengths [B]: conv2d_frames of each, 0 below 7 frames.
+            [B, U, D] with zeros in the padding, and the lengths [B]: of convolutions conv2d_frames of each, 0 below 7 frames.
         """
         encoded = self.encode(frames, frame_lengths)
         return encoded.hidden, encoded.lengths
@@ -184,7 +189,7 @@ class ConformerEncoder(nn.Module):
         """
         if not self._reference_padding:
             frames = zero_padding(frames, padding_mask(frame_lengths.to(frames.device), frames.shape[1]))
-        size = max(1, conv2d_frames(frames.shape[1]))
+        size = max(1, self.subsampling.frames(frames.shape[1]))
         lengths = self._lengths(frame_lengths, size)
         seen = self._seen(lengths.to(frames.device), size, chunks)
         embedding = None
@@ -212,8 +217,8 @@ class ConformerEncoder(nn.Module):
     def _lengths(self, frame_lengths: Tensor, size: int) -> Tensor:
         """Encoder frames of each row. The reference counts one as soon as its first feature frame is real."""
         if self._reference_padding:
-            return (-(-frame_lengths // CONV2D_SHIFT)).clamp(max=size)
-        return frame_lengths.new_tensor([conv2d_frames(length) for length in frame_lengths.tolist()])
+            return (-(-frame_lengths // self.subsampling.shift)).clamp(max=size)
+        return frame_lengths.new_tensor([self.subsampling.frames(length) for length in frame_lengths.tolist()])
 
     def _seen(self, lengths: Tensor, size: int, chunks: Chunks | None) -> Seen:
         mask = padding_mask(lengths, size) if bool((lengths < size).any()) else None
@@ -248,7 +253,7 @@ def assemble_encoder(
     ]
     fixed = Chunks(config.chunk_size, config.left_chunks) if config.chunk_size else None
     return ConformerEncoder(
-        Conv2dSubsampling(config.input_size, width),
+        _input_layer(config),
         InputPositions(width, config.positional_dropout, config.positions),
         blocks,
         None if vocab_size is None else nn.Linear(width, vocab_size),
@@ -256,6 +261,12 @@ def assemble_encoder(
         ChunkHabits(fixed, config.random_chunks, config.random_left_chunks),
         config.reference_padding,
     )
+
+
+def _input_layer(config: ConformerEncoderConfig) -> Conv2dSubsampling | LinearInput:
+    if config.input_layer == "linear":
+        return LinearInput(config.input_size, config.output_size, config.dropout)
+    return Conv2dSubsampling(config.input_size, config.output_size)
 
 
 def _attention_parts(config: ConformerEncoderConfig) -> tuple[RelativeSelfAttention, ConformerConvolution]:

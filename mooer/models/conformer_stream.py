@@ -1,13 +1,12 @@
 """A Conformer encoder over frames that come bit by bit, as from a microphone.
 
-Shapes: B streams side by side, T frames of 10 ms, U encoder frames, F features, D width.
+Shapes: B streams side by side, T frames of the front end, U encoder frames, F features, D width.
 """
 
 import torch
 from torch import Tensor
 
 from mooer.common.errors import ConfigError
-from mooer.common.lengths import CONV2D_SHIFT, CONV2D_WINDOW, conv2d_frames
 from mooer.models.conformer_block import Past
 from mooer.models.conformer_encoder import ConformerEncoder
 from mooer.nn.masks import Chunks
@@ -31,22 +30,23 @@ class ConformerStream:
         kept = None if chunks.left < 0 else chunks.left * chunks.size
         self._networks = [_NetworkStream(network, kept) for network in networks]
         self._size, self._width = chunks.size, encoder.output_size
+        self._input = encoder.subsampling
         self._waiting: Tensor | None = None
 
     def feed(self, frames: Tensor) -> Tensor:
         """The next frames [B, T, F], any number of them -> [B, U, D] of the chunks that are complete now."""
         waiting = frames if self._waiting is None else torch.cat([self._waiting, frames], dim=1)
         outputs = [waiting.new_empty(len(waiting), 0, self._width)]
-        while conv2d_frames(waiting.shape[1]) >= self._size:
-            outputs.append(self._encode(waiting[:, : CONV2D_SHIFT * (self._size - 1) + CONV2D_WINDOW]))
-            waiting = waiting[:, CONV2D_SHIFT * self._size :]
+        while self._input.frames(waiting.shape[1]) >= self._size:
+            outputs.append(self._encode(waiting[:, : self._input.shift * (self._size - 1) + self._input.window]))
+            waiting = waiting[:, self._input.shift * self._size :]
         self._waiting = waiting
         return torch.cat(outputs, dim=1)
 
     def finish(self) -> Tensor:
         """What is left at the end of the stream: [B, U, D]. Nothing can be fed afterwards."""
         assert self._waiting is not None, "finish before feed"
-        if not conv2d_frames(self._waiting.shape[1]):
+        if not self._input.frames(self._waiting.shape[1]):
             return self._waiting.new_empty(len(self._waiting), 0, self._width)
         return self._encode(self._waiting)
 

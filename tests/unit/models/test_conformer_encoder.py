@@ -43,6 +43,7 @@ WAYS = [
     {"positions": "none"},
     {"causal": True, "chunk_size": 2, "left_chunks": 1},
     {"with_experts": True, "chunk_size": 3},
+    {"with_experts": True, "input_layer": "linear"},
 ]
 
 
@@ -151,6 +152,7 @@ def test_bfloat16_model():
         ({"attention_heads": 3}, "multiple of attention_heads"),
         ({"kernel_size": 4}, "must be odd"),
         ({"input_size": 6}, "at least 7"),
+        ({"input_layer": "linear", "input_size": 0}, "at least 1"),
         ({"chunk_size": 4, "random_chunks": True}, "choose one"),
         ({"left_chunks": -2}, "left_chunks"),
         ({"positional_dropout": 1.0}, "positional_dropout"),

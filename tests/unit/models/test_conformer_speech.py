@@ -65,6 +65,22 @@ def test_the_front_end_knows_how_many_frames_come_out(parts):
     assert frontend.config.encoder_frame_seconds == pytest.approx(0.04)
 
 
+@torch.no_grad()
+def test_frames_that_the_front_end_stacks():
+    """As many come out as went in, and how long an embedding is depends on how far apart they are."""
+    stacked = dataclasses.replace(ENCODER, input_layer="linear", input_size=560)
+    adapter = dataclasses.replace(ADAPTER, downsample_rate=2)
+    encoder = build_encoder(config_of(ConformerParts(encoder=stacked), adapter=adapter)).eval()
+    frontend = Frontend(FrontendConfig())
+    check_frontend(encoder, frontend.config)
+    frames, lengths = frontend.padded([torch.randn(16_000), torch.randn(5000)])
+    assert encoder(frames, lengths)[1].tolist() == lengths.tolist() == [17, 5]
+    with pytest.raises(ConfigError, match="this encoder needs kind: kaldi_fbank, feature_dim: 560, subsampling: 1"):
+        check_frontend(encoder, FrontendConfig(lfr_m=1, lfr_n=1, subsampling=4))
+    with pytest.raises(ConfigError, match="input_layer must be linear in both"):
+        ConformerParts(encoder=stacked, moe=MoeConfig(), embedding=dataclasses.replace(ENCODER, input_size=560))
+
+
 @pytest.mark.parametrize("family", ["ctc", "speech_llm"])
 @torch.no_grad()
 def test_a_trained_encoder_in_a_model_directory(trained, parts, family, tokenizer_dir, tmp_path):

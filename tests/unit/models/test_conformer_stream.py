@@ -41,6 +41,17 @@ def test_a_stream_gives_what_the_whole_gives(with_experts, positions, chunks):
         torch.testing.assert_close(output, whole, atol=1e-5, rtol=1e-5)
 
 
+def test_a_stream_of_stacked_frames_gives_what_the_whole_gives():
+    encoder = encoder_of(True, dataclasses.replace(SMALL, input_layer="linear"))
+    torch.manual_seed(1)
+    frames, chunks = torch.randn(2, 13, 12), Chunks(3, 1)
+    with torch.no_grad():
+        whole = encoder.encode(frames, torch.tensor([13, 13]), chunks).hidden
+    output, pieces = streamed(encoder, chunks, frames, [1, 2, 0, 7, 3])
+    torch.testing.assert_close(output, whole, atol=1e-5, rtol=1e-5)
+    assert [piece.shape[1] for piece in pieces] == [0, 3, 0, 6, 3]
+
+
 def test_a_chunk_comes_with_its_last_frame():
     _, outputs = streamed(encoder_of(False), Chunks(3, 1), torch.randn(1, 40, 12), [14, 1, 11, 1, 13])
     assert [output.shape[1] for output in outputs] == [0, 3, 0, 3, 3]  # a chunk's last frame sees 4 * 2 + 7 frames

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mooer.common.lengths import conv2d_frames
-from mooer.nn.subsampling import Conv2dSubsampling
+from mooer.nn.subsampling import Conv2dSubsampling, LinearInput
 
 
 @pytest.mark.parametrize("frames", [7, 10, 11, 30])
@@ -24,3 +24,11 @@ def test_too_few_frames_are_filled_up(frames):
     short = torch.randn(1, frames, 8)
     filled = torch.cat([short, torch.zeros(1, 7 - frames, 8)], dim=1)
     assert torch.equal(layer(short), layer(filled))
+
+
+def test_stacked_frames_stay_as_many():
+    torch.manual_seed(0)
+    layer, frames = LinearInput(12, 4, dropout=0.5).eval(), torch.randn(2, 5, 12)
+    assert layer.frames(5) == 5
+    torch.testing.assert_close(layer(frames)[:, 3], layer(frames[:, 3:4])[:, 0])
+    assert layer(frames[:, :0]).shape == (2, 1, 4)
