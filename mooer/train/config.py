@@ -36,7 +36,7 @@ class OptimizerConfig:
     fused: bool = True
     """Update by torch's fused kernel, several times as fast as without. On a CPU it rounds the last few values of a tensor in
     another way than the others, so that ZeRO stages agree to rounding only; False makes two ranks end with the same bits at
-    stages 0, 1 and 2."""
+    every stage."""
 
     def __post_init__(self) -> None:
         rates = {"learning_rate": self.learning_rate}

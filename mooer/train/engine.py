@@ -95,6 +95,8 @@ class Engine:
         deepspeed = _quiet_deepspeed()
         if self._stage == 3:
             _round_as_torch()
+        else:
+            _add_gradients_as_zero_3(model)
         self._scale = LossScale() if self._dtype == torch.float16 else None
         if self._dtype != torch.float32:
             store_frozen_llm(model, self._dtype)
@@ -286,6 +288,22 @@ def _round_as_torch() -> None:
     from deepspeed.runtime.zero.linear import LinearFunctionForZeroStage3
 
     LinearFunctionForZeroStage3.forward = staticmethod(lambda frames, weight, bias=None: _LINEAR(frames, weight, bias))
+
+
+def _add_gradients_as_zero_3(model: nn.Module) -> None:
+    """Make the gradients of what a module reads several times one before those of other readers are added, as under ZeRO 3.
+
+    That stage puts a function of its own before every module. A norm that is not one operation, or a linear layer with a LoRA,
+    reads its input twice, a residual connection reads it too, and a sum of three depends on their order. torch's own modules
+    read their input once.
+    """
+    for module in model.modules():
+        if not type(module).__module__.startswith("torch.nn."):
+            module.register_forward_pre_hook(_own_view)
+
+
+def _own_view(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(item.view_as(item) if isinstance(item, Tensor) and item.requires_grad else item for item in arguments)
 
 
 def _quiet_deepspeed() -> Any:

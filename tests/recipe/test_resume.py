@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mooer.common.config import load_yaml
 from mooer.common.errors import ConfigError, PathError
@@ -19,6 +20,23 @@ pytestmark = pytest.mark.slow
 TOLERANCE = 2e-5
 
 
+# Norms and layers with a LoRA that read their input twice, and weights that are not trained.
+SPEECH_LLM = {
+    "family": "speech_llm",
+    "adapter": {"downsample_rate": 2, "hidden_size": 32},
+    "llm": {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "intermediate_size": 48},
+    "lora": {"r": 4},
+}
+
+
+def _file(tone_runs, path, **training):
+    """A training file of a small speech LLM."""
+    config = yaml.safe_load(tone_runs.file(path, **training).read_text())
+    config["model"] |= SPEECH_LLM
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
 def _run(config, folder, *overrides, resume=False):
     """A run, or what was left of it, in this process."""
     run_training(load_yaml(config, RunConfig, overrides), folder, resume=resume)
@@ -28,7 +46,7 @@ def _run(config, folder, *overrides, resume=False):
 def whole(tone_runs, tmp_path_factory):
     """An uninterrupted run in one process with two micro-batches a step: 8 steps of 2 epochs."""
     folder = tmp_path_factory.mktemp("whole")
-    _run(tone_runs.file(folder / "train.yaml", accumulation=2), folder / "exp")
+    _run(_file(tone_runs, folder / "train.yaml", accumulation=2), folder / "exp")
     return folder
 
 
@@ -36,7 +54,7 @@ def whole(tone_runs, tmp_path_factory):
 def whole_of_two(tone_runs, tmp_path_factory):
     """The same run in two ranks with ZeRO 2."""
     folder = tmp_path_factory.mktemp("whole_of_two")
-    config = tone_runs.file(folder / "train.yaml", zero_stage=2, optimizer={"learning_rate": 2e-3, "fused": False})
+    config = _file(tone_runs, folder / "train.yaml", zero_stage=2, optimizer={"learning_rate": 2e-3, "fused": False})
     tone_runs.train(config, folder / "exp", ranks=2)
     return folder
 
