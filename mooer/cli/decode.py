@@ -80,6 +80,9 @@ CONFIG_OPTIONS = (
 @click.option("--batch_seconds", type=click.FloatRange(min=0, min_open=True), help="The same, by seconds of audio.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16", "int8", "fast"]), help="[default: float32]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), help="[default: auto]")
+@click.option(
+    "--stream", is_flag=True, default=None, help="Print the text of one recording as it is written, by greedy search."
+)
 @click.option("--output_dir", type=PATH, help="Gets 1best_recog/, results.jsonl and run.json.")
 def main(files: tuple[str, ...], **options: Any) -> None:
     """Turn recordings into text: `ID<TAB>TEXT` a line on standard output, in input order.
@@ -94,6 +97,10 @@ def main(files: tuple[str, ...], **options: Any) -> None:
         given["wav_path"] = (*given.get("wav_path", ()), *files)
     utterances = _utterances(given)
     _check(given)
+    if "stream" in given:
+        _check_stream(utterances, given)
+        _print_growing(_recognizer(given), utterances[0])
+        return
     failures = _decode(_recognizer(given), utterances, given)
     if failures:
         raise PartialFailure(f"{failures} of {len(utterances)} utterances failed, the others are done")
@@ -132,6 +139,34 @@ def _check(given: dict[str, Any]) -> None:
     folder = Path(given.get("output_dir", "."))
     if folder.exists() and not folder.is_dir():
         raise click.UsageError(f"--output_dir {folder} is not a folder")
+
+
+def _check_stream(utterances: "list[Utterance | Problem]", given: dict[str, Any]) -> None:
+    """Exits with a message for what makes no sense beside --stream."""
+    if len(utterances) != 1:
+        raise click.UsageError(f"--stream prints the text of one recording; given: {len(utterances)}")
+    if given.get("beam_size", 1) != 1:
+        raise click.UsageError(f"--stream is greedy search, so --beam_size can only be 1; given: {given['beam_size']}")
+    useless = [name for name in ("output_dir", "batch_size", "batch_seconds") if name in given]
+    if useless:
+        raise click.UsageError(f"--{useless[0]} means nothing with --stream, which prints the text of one recording")
+
+
+def _print_growing(recognizer: "Recognizer", utterance: "Utterance | Problem") -> None:
+    """The line of `_decode` for one recording, bit by bit."""
+    from mooer.decode.hypothesis import Hypothesis
+    from mooer.decode.writer import tsv_line
+
+    printed = ""
+    for answer in recognizer.stream_utterance(utterance):
+        is_multitask = answer.translation is not None
+        line = tsv_line(Hypothesis(utterance.id, answer, 0.0, 0.0), is_multitask)
+        if not line.startswith(printed):  # an answer of more lines than were asked for
+            print()
+            printed = ""
+        print(line[len(printed) :], end="", flush=True)
+        printed = line
+    print("\t" if recognizer.config.task == "mtl" and not is_multitask else "")
 
 
 def _recognizer(given: dict[str, Any]) -> "Recognizer":

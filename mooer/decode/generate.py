@@ -109,6 +109,27 @@ class Generator:
 
         No answers at all mean that the LLM's output for this prompt was not finite.
         """
+        for _, finished in self._rounds(prompts):
+            yield from finished
+
+    def grow(self, prompt: Prompt) -> Iterator[list[Generated]]:
+        """A greedy answer as it grows, token by token, in the form of `run`: its only answer, the last time finished.
+
+        Raises:
+            ConfigError: several beams, of which none is the answer before the end.
+        """
+        if self._config.beam_size != 1:
+            raise ConfigError(f"an answer grows by greedy search, beam_size 1; found {self._config.beam_size}")
+        tokens: list[int] = []
+        for active, finished in self._rounds([prompt]):
+            for item in active:
+                tokens += item.search.next_tokens
+                yield [Generated(tuple(tokens), item.search.scores[0], ended=False)]
+            for _, answers in finished:
+                yield answers
+
+    def _rounds(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[_Active], list[tuple[int, list[Generated]]]]]:
+        """Who is still worked on and who has finished, after each round of prefills or one more token for all."""
         if not prompts:
             return
         # The longest first: whoever comes later then fits to the left of where the store is.
@@ -121,7 +142,8 @@ class Generator:
                 self._admit(admitted, prompts, active, pool)
             else:
                 self._step(active, pool)
-            yield from self._retire(active, pool)
+            finished = self._retire(active, pool)
+            yield active, finished
 
     def _make_pool(self, prompts: Sequence[Prompt]) -> KeyValuePool:
         longest = max(len(prompt.embeddings) for prompt in prompts) + max(prompt.max_new_tokens for prompt in prompts)

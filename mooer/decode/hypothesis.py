@@ -65,6 +65,11 @@ class Answer:
     """What was known after each chunk, where the recording was heard in chunks."""
 
     @property
+    def full_text(self) -> str:
+        """The text and, in a second line, the translation beside it."""
+        return self.text if self.translation is None else f"{self.text}\n{self.translation}"
+
+    @property
     def confidence(self) -> float:
         """exp(mean_log_prob): the geometric mean of the tokens' probabilities, from 0 to 1; 0 if nothing was decoded."""
         return 0.0 if self.mean_log_prob is None else min(1.0, math.exp(self.mean_log_prob))

@@ -7,11 +7,11 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -25,30 +25,21 @@ from mooer.data.archives import read_matrix
 from mooer.data.config import TaskConfig
 from mooer.data.reader import AudioReader
 from mooer.data.utterance import Problem, Utterance
-from mooer.decode.conformer_decoder import ConformerDecoder
-from mooer.decode.conformer_stream_decoder import ConformerStreamDecoder
-from mooer.decode.ctc_decoder import CtcDecoder
-from mooer.decode.fusion import Fusion
+from mooer.decode.family_decoder import growing_answers, make_decoder
 from mooer.decode.fusion_options import fusion_of
 from mooer.decode.generate import GenerateConfig
 from mooer.decode.hypothesis import Answer, Failure, Hypothesis, Refusal
 from mooer.decode.number_format import CPU_FORMATS, FORMATS, put_into_format
 from mooer.decode.packed_linear import pack_linears
-from mooer.decode.paraformer_decoder import ParaformerDecoder
-from mooer.decode.speech_llm_decoder import SpeechLlmDecoder, SpeechLlmSettings
+from mooer.decode.speech_llm_decoder import SpeechLlmSettings
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.models.builders import check_frontend
 from mooer.models.conformer_reference import ReferencePaths, open_reference
-from mooer.models.conformer_stream import Chunks
 from mooer.models.model_dir import FINAL_DIR, PACKAGED, RECORD_FILE, LoadedModel, PartPaths, find_model_dir, is_model_dir
-from mooer.models.published_folder import TOKENS_FILE
 from mooer.models.released import open_model
 from mooer.models.weights import checksums
-from mooer.text.pieces import read_token_list
 from mooer.text.prompts import released_instruction
-from mooer.text.tokenizer import load_tokenizer
-from mooer.text.vocabulary import load_vocabulary
 
 # Attention over a longer recording would fill the memory; such ones are to be cut at pauses first.
 MAX_SECONDS = 300.0
@@ -122,13 +113,6 @@ class DecodeConfig:
             raise ConfigError("--lm_weight belongs to --lm_dir: there is no language model to weigh")
 
 
-class Decoder(Protocol):
-    """What turns frames into answers: one for each family of models."""
-
-    def decode(self, frames: Sequence[Tensor]) -> list[Answer | Refusal]:
-        """The answer to each utterance's frames [T_i, features]."""
-
-
 @dataclass(frozen=True)
 class _Item:
     """An utterance that was read."""
@@ -169,7 +153,7 @@ class Recognizer:
             asked = _instruction(config, is_released, instructions or {})
             self.settings = _speech_llm_settings(config, settings, asked)
         self.fusion = fusion_of(config, loaded, self.device)
-        self._decoder = _make_decoder(loaded, config, self.settings, settings, self.fusion)
+        self._decoder = make_decoder(loaded, config, self.settings, settings, self.fusion)
 
     @classmethod
     def from_model_dir(
@@ -216,6 +200,25 @@ class Recognizer:
         """The same for utterances by reference, each read when its turn comes; a Problem becomes a Failure."""
         return self._recognize((item.id, lambda item=item: self._from_reference(item)) for item in utterances)
 
+    def stream(self, waveform: Tensor) -> Iterator[str]:
+        """The text of a waveform [S] (float32, 16 kHz, full scale 1) as greedy search writes it, longer from value to value.
+
+        No value ends within a character. The last one is that of `recognize` with beam_size 1; a translation beside a
+        transcript is the second line. A model that does not write token by token gives the whole text at once.
+
+        Raises:
+            AudioError: what would be a Failure of `recognize`.
+        """
+        return (answer.full_text for answer in self.stream_answers(waveform))
+
+    def stream_answers(self, waveform: Tensor) -> Iterator[Answer]:
+        """The same with all that is known; the last one is complete. Raises as `stream` does."""
+        return self._stream(lambda: self._from_waveform(waveform))
+
+    def stream_utterance(self, utterance: Utterance | Problem) -> Iterator[Answer]:
+        """The same for an utterance by reference."""
+        return self._stream(lambda: self._from_reference(utterance))
+
     def record(self) -> dict[str, Any]:
         """Command, commit, versions, settings and the checksums of the weights, for run.json."""
         settings = {**dataclasses.asdict(self.config), "device": str(self.device)}
@@ -239,6 +242,13 @@ class Recognizer:
             return self._from_waveform(self._reader.read(utterance.audio))
         frames = self.frontend.from_fbank(read_matrix(utterance.feats))
         return frames, len(frames) * self.frontend.config.frame_seconds
+
+    def _stream(self, load: Load) -> Iterator[Answer]:
+        frames, _ = load()
+        for answer in growing_answers(self._decoder, frames):
+            if isinstance(answer, Refusal):
+                raise AudioError(answer.message, answer.reason)
+            yield answer
 
     def _recognize(self, items: Iterable[tuple[str, Load]]) -> Iterator[Hypothesis | Failure]:
         items = iter(items)
@@ -328,39 +338,6 @@ def _stored_instructions(folder: Path) -> dict[str, str]:
     if not isinstance(stored, dict) or not all(isinstance(text, str) for text in stored.values()):
         raise ConfigError(f"{folder / RECORD_FILE}: instructions must be texts by task")
     return stored
-
-
-def _make_decoder(
-    loaded: LoadedModel,
-    config: DecodeConfig,
-    settings: SpeechLlmSettings | None,
-    frontend: FrontendConfig,
-    fusion: Fusion | None,
-) -> Decoder:
-    """The decoder for the model's family."""
-    model = loaded.model
-    if settings is not None:
-        return SpeechLlmDecoder(model, load_tokenizer(loaded.tokenizer_dir), settings)
-    if config.task != "asr":
-        raise ConfigError(f"a model of family {loaded.config.family} transcribes; it knows no task {config.task}")
-    if loaded.config.family == "paraformer":
-        tokens = read_token_list(loaded.tokenizer_dir / TOKENS_FILE)
-        return ParaformerDecoder(model, tokens, frontend, config.estimate_times, fusion)
-    if loaded.config.family == "conformer":
-        return _conformer_decoder(loaded, config, frontend, fusion)
-    return CtcDecoder(model, load_tokenizer(loaded.tokenizer_dir), frontend, fusion)
-
-
-def _conformer_decoder(
-    loaded: LoadedModel, config: DecodeConfig, frontend: FrontendConfig, fusion: Fusion | None
-) -> ConformerDecoder | ConformerStreamDecoder:
-    """The decoder of whole recordings, or of chunks."""
-    vocabulary = load_vocabulary(loaded.tokenizer_dir)
-    whole = ConformerDecoder(loaded.model, vocabulary, frontend, fusion)
-    if config.chunk_size is None:
-        return whole
-    chunks = Chunks(config.chunk_size, -1 if config.left_chunks is None else config.left_chunks)
-    return ConformerStreamDecoder(whole, loaded.model, vocabulary, frontend.frame_seconds, fusion, chunks)
 
 
 def _speech_llm_settings(config: DecodeConfig, frontend: FrontendConfig, asked: str) -> SpeechLlmSettings:

@@ -3,8 +3,9 @@
 T frames of an utterance, A audio embeddings, L columns, D width of the LLM.
 """
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from mooer.decode.search import Generated
 from mooer.features.frontend import FrontendConfig
 from mooer.models.speech_llm import SpeechLlm
 from mooer.text.prompts import chat_prompt, split_multitask
-from mooer.text.tokenizer import decode_text, encode_prompt
+from mooer.text.tokenizer import decode_settled_text, decode_text, encode_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,6 +78,8 @@ class SpeechLlmDecoder:
     def __init__(self, model: SpeechLlm, tokenizer: "PreTrainedTokenizerBase", settings: SpeechLlmSettings) -> None:
         self._model, self._tokenizer, self._settings = model, tokenizer, settings
         self._generator = Generator(model.llm, tokenizer.eos_token_id, settings.generate)
+        greedy = dataclasses.replace(settings.generate, beam_size=1)
+        self._greedy_generator = Generator(model.llm, tokenizer.eos_token_id, greedy)
         self._embedding_layer = model.llm.get_input_embeddings()
         self._device = self._embedding_layer.weight.device
         prompt_ids = encode_prompt(tokenizer, chat_prompt(tokenizer, settings.instruction))
@@ -92,6 +95,34 @@ class SpeechLlmDecoder:
         for place, generated in self._generator.run(prompts):
             results[decodable[place]] = self._read(generated)
         return results
+
+    def stream(self, frames: Tensor) -> Iterator[Answer | Refusal]:
+        """The answer to an utterance's frames [T, features] as greedy search writes it.
+
+        The last one is what `decode` gives with beam_size 1. Those before it hold text, translation and tokens only; each goes
+        on where the one before it ended.
+        """
+        result = self._without_decoding(len(frames))
+        if result is not None:
+            yield result
+            return
+        (audio,) = self._embed([frames])
+        shown = ""
+        generated: list[Generated] = []
+        for generated in self._greedy_generator.grow(self._make_prompt(audio, len(frames))):
+            if generated and not generated[0].ended:
+                answer = self._settled(generated[0])
+                if answer.full_text != shown and answer.full_text.startswith(shown):
+                    shown = answer.full_text
+                    yield answer
+        yield self._read(generated)
+
+    def _settled(self, generated: Generated) -> Answer:
+        """What is certain of an answer that may go on."""
+        text, translation = decode_settled_text(self._tokenizer, generated.tokens), None
+        if self._settings.is_multitask:
+            text, translation = split_multitask(text)
+        return Answer(text=text, tokens=generated.tokens, translation=translation)
 
     def _without_decoding(self, num_frames: int) -> Answer | Refusal | None:
         """The result of an utterance that is too short or too long for the LLM; None for all others."""

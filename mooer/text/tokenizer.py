@@ -28,6 +28,8 @@ SPECIAL_TOKENS = (PAD_TOKEN, START_TOKEN, END_TOKEN)
 
 # SentencePiece's sign for a space, which the released packaging rule leaves in transcripts.
 SPACE_SIGN = "\u2581"
+# What bytes become that are no character.
+_REPLACEMENT = "\ufffd"
 
 # Radicals, iteration marks, kana, bopomofo's extensions, unified and compatibility ideographs.
 _CJK_CHARACTER = re.compile(f"[{CJK}]")
@@ -227,3 +229,11 @@ def encode_prompt_and_answers(
 def decode_text(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
     """The text of generated ids, special tokens left out."""
     return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def decode_settled_text(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
+    """The text of the first ids of an answer, as far as none that follow can change it.
+
+    The bytes of one character may lie in several tokens; until all have come, the tokenizer shows replacement marks.
+    """
+    return decode_text(tokenizer, ids).rstrip(_REPLACEMENT)
