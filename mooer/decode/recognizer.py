@@ -20,7 +20,7 @@ from mooer.common import provenance
 from mooer.common.config import load_yaml
 from mooer.common.device import select_device, select_dtype
 from mooer.common.errors import AudioError, ConfigError
-from mooer.common.lengths import CONV2D_SHIFT, SAMPLE_RATE
+from mooer.common.lengths import CONV2D_SHIFT, SAMPLE_RATE, WHISPER_SAMPLES
 from mooer.data.archives import read_matrix
 from mooer.data.config import TaskConfig
 from mooer.data.reader import AudioReader
@@ -189,6 +189,11 @@ class Recognizer:
     def from_reference(cls, paths: ReferencePaths, config: DecodeConfig | None = None) -> "Recognizer":
         """A recognizer of a model of 3M-ASR. Raises as `from_model_dir` does."""
         return cls(*_open_for_good(config or DecodeConfig(), functools.partial(open_reference, paths)))
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest recording that is read; what is longer is to be cut at pauses first."""
+        return WHISPER_SAMPLES / SAMPLE_RATE if self.frontend.config.kind == "whisper" else MAX_SECONDS
 
     def recognize(self, waveforms: Iterable[tuple[str, Tensor]]) -> Iterator[Hypothesis | Failure]:
         """The results for ids and waveforms [S] (float32, 16 kHz, full scale 1), in their order, as they become known."""

@@ -6,9 +6,8 @@ from typing import Any
 
 from mooer.common.errors import ConfigError
 from mooer.common.files import sha256
-from mooer.common.lengths import SAMPLE_RATE, WHISPER_SAMPLES
 from mooer.decode.forced_alignment import Aligner, open_aligner
-from mooer.decode.recognizer import MAX_SECONDS, DecodeConfig, Recognizer
+from mooer.decode.recognizer import DecodeConfig, Recognizer
 from mooer.models.configuration_json import check_file_names
 from mooer.models.model_dir import LoadedModel
 from mooer.pipeline.diarization import DiarizationConfig, Diarizer
@@ -121,8 +120,7 @@ class LongModels:
 
     def _longest_ms(self) -> int:
         """The longest segment, to which a frame may be added, that the recogniser reads."""
-        is_whisper = self.recognizer.frontend.config.kind == "whisper"
-        return int(1000 * (WHISPER_SAMPLES / SAMPLE_RATE if is_whisper else MAX_SECONDS)) - FRAME_MS
+        return int(1000 * self.recognizer.max_seconds) - FRAME_MS
 
 
 def _decoding(config: TranscriberConfig) -> DecodeConfig:

@@ -9,7 +9,7 @@ from torch import Tensor
 from mooer.common.errors import AudioError
 from mooer.common.lengths import SAMPLE_RATE, SHIFT_SAMPLES
 from mooer.pipeline.speech_segments import SpeechOptions, SpeechSegment
-from mooer.pipeline.voice_activity import VoiceActivityDetector
+from mooer.pipeline.voice_activity import SpeechDetector
 
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 # Frames that the detector is behind the samples it was given: those of a window and of a stacked frame, generously.
@@ -41,22 +41,47 @@ class CountedPieces:
             yield piece
 
 
-def speech_of(pieces: Iterable[Tensor], detector: VoiceActivityDetector, options: SpeechOptions) -> Iterator[SpokenSegment]:
-    """The segments of speech of a recording that comes in pieces [S] of any lengths, each with its samples.
+class SpeechCutter:
+    """Cuts one recording, of which at most the open segment, a piece and half a second are in memory."""
 
-    At most the longest segment, a piece and half a second are in memory.
+    def __init__(self, detector: SpeechDetector, options: SpeechOptions) -> None:
+        self._stream, self._history = detector.stream(options), _History()
+        self._behind = (options.latency_frames + _LATE_FRAMES) * SHIFT_SAMPLES
+
+    def accept(self, piece: Tensor) -> list[SpokenSegment]:
+        """The segments that end in the next samples [S]. Raises AudioError: unsupported, not_finite, as `find_speech`."""
+        ended = self._stream.accept(piece)
+        self._history.add(piece)
+        segments = [self._history.cut(segment) for segment in ended]
+        start, late = self._stream.open_start_ms, self._history.end - self._behind
+        self._history.forget(late if start is None else min(start * SAMPLES_PER_MS, late))
+        return segments
+
+    @property
+    def open_stretch(self) -> SpeechSegment | None:
+        """The segment that has begun and not ended, as far as samples have come; None if there is none."""
+        start = self._stream.open_start_ms
+        return None if start is None else SpeechSegment(start, self._history.end // SAMPLES_PER_MS)
+
+    def cut(self, stretch: SpeechSegment) -> SpokenSegment:
+        """A copy of the samples of `open_stretch`."""
+        return self._history.cut(stretch)
+
+    def finish(self) -> list[SpokenSegment]:
+        """The segments that the end of the recording ends."""
+        return [self._history.cut(segment) for segment in self._stream.finish()]
+
+
+def speech_of(pieces: Iterable[Tensor], detector: SpeechDetector, options: SpeechOptions) -> Iterator[SpokenSegment]:
+    """The segments of speech of a recording that comes in pieces [S] of any lengths, each with its samples.
 
     Raises:
         AudioError: unsupported, not_finite, as `find_speech`.
     """
-    stream, history = detector.stream(options), _History()
-    behind = (options.latency_frames + _LATE_FRAMES) * SHIFT_SAMPLES
+    cutter = SpeechCutter(detector, options)
     for piece in pieces:
-        history.add(piece)
-        yield from map(history.cut, stream.accept(piece))
-        start = stream.open_start_ms
-        history.forget(history.end - behind if start is None else min(start * SAMPLES_PER_MS, history.end - behind))
-    yield from map(history.cut, stream.finish())
+        yield from cutter.accept(piece)
+    yield from cutter.finish()
 
 
 def whole_recording(pieces: Iterable[Tensor], max_ms: int) -> Iterator[SpokenSegment]:

@@ -1,6 +1,7 @@
 """Where in a recording there is speech: front end, network and segmenter, applied to recordings and streams of any length."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,16 +31,43 @@ class VoiceActivityDetector:
 
     def stream(self, options: SpeechOptions | None = None) -> "SpeechStream":
         """A new recording, to be given piece by piece; without `options` the model's own hold."""
-        return SpeechStream(self, options or self.options)
+        return SpeechStream(self.frontend, _NetworkPosteriors(self.model), options or self.options)
+
+
+class SpeechDetector(Protocol):
+    """What finds speech in recordings that come in pieces: a VoiceActivityDetector, or one without a network."""
+
+    options: SpeechOptions
+
+    def stream(self, options: SpeechOptions | None = None) -> "SpeechStream":
+        """A new recording; without `options` the detector's own hold."""
+
+
+class _NetworkPosteriors:
+    """The network's posteriors of silence [T] of the frames [T, D] of one recording, as they come."""
+
+    def __init__(self, model: FsmnVad) -> None:
+        self._model = model
+        self._memories: list[Tensor] | None = None
+
+    def __call__(self, frames: Tensor, decibels: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            silence, self._memories = self._model(frames[None], self._memories)
+        return silence[0].numpy()
 
 
 class SpeechStream:
-    """One recording on its way: `accept` samples as they come, then `finish`. Pieces of any lengths give the same segments."""
+    """One recording on its way: `accept` samples as they come, then `finish`. Pieces of any lengths give the same segments.
 
-    def __init__(self, detector: VoiceActivityDetector, options: SpeechOptions) -> None:
-        self._frames = FrameStream(detector.frontend)
-        self._model = detector.model
-        self._memories: list[Tensor] | None = None
+    Args:
+        posteriors: makes posteriors of silence [T] of the next frames [T, D] and their decibels [T].
+    """
+
+    def __init__(
+        self, frontend: Frontend, posteriors: Callable[[Tensor, np.ndarray], np.ndarray], options: SpeechOptions
+    ) -> None:
+        self._frames = FrameStream(frontend)
+        self._posteriors = posteriors
         self._segmenter = SpeechSegmenter(options)
         self._is_finished = False
 
@@ -68,9 +96,7 @@ class SpeechStream:
     def _segments(self, frames: Tensor, decibels: np.ndarray) -> list[SpeechSegment]:
         if not len(frames):
             return []
-        with torch.inference_mode():
-            silence, self._memories = self._model(frames[None], self._memories)
-        return self._segmenter.accept(silence[0].numpy(), decibels)
+        return self._segmenter.accept(self._posteriors(frames, decibels), decibels)
 
 
 def find_speech(
