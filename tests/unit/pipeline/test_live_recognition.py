@@ -1,6 +1,8 @@
 """Streams of noise with pauses through small random recognisers: what is found, and when one is told."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from mooer.pipeline.speech_segments import SpeechOptions
 from mooer.pipeline.voice_activity import find_speech
 
 RATE = 16000
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "live.md"
 # Seconds of speech and silence; the last one but one is cut, the last one ended by the end of the stream.
 SPEECH = ((0.5, 1.5), (2.3, 3.1), (4.0, 7.5), (9.0, 10.0))
 
@@ -174,3 +177,11 @@ def test_a_louder_place_is_silence_after_a_while():
 def test_levels_that_make_no_sense(values):
     with pytest.raises(ConfigError, match=next(iter(values))):
         LevelRule(**values)
+
+
+def test_the_example_of_the_documentation_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(example, "docs/live.md", "exec"), {"microphone": np.split(sound(), 100)})
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} == {"partial", "final"}
+    assert len([line for line in lines if line.startswith("final")]) == len(SPEECH)
