@@ -19,13 +19,16 @@ EXTRAS = {
     "download": ["modelscope-hub>=0.5"],
     # The figure of mooer-pseudo-label.
     "report": ["matplotlib>=3.9"],
+    # `mooer-demo`.
+    "demo": ["gradio>=6.0"],
     # Speakers of more than 25 minutes of speech whose number is not given.
     "speakers": ["umap-learn>=0.5.7", "scikit-learn>=1.6"],
 }
 # The tests use these extras.
 EXTRAS["dev"] = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=3"),
-    *(*EXTRAS["download"], *EXTRAS["report"], *EXTRAS["hsk"], *EXTRAS["speakers"]),
+    *(*EXTRAS["download"], *EXTRAS["report"], *EXTRAS["hsk"], *EXTRAS["speakers"], *EXTRAS["demo"]),
+    "selenium>=4.20",
 ]
 
 setup(

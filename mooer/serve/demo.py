@@ -1,0 +1,221 @@
+"""A page in the browser: recordings and a microphone to texts. Nothing is fetched from elsewhere, nothing told to anybody."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mooer.common.errors import ConfigError, MooerError
+from mooer.decode.hypothesis import Answer
+from mooer.pipeline.subtitles import srt
+from mooer.pipeline.transcription import Transcription
+from mooer.serve.demo_model import DemoModel, Listener
+
+if TYPE_CHECKING:
+    import gradio
+
+LANGUAGES = {"en": "English", "zh": "Chinese"}
+MAX_UPLOAD = "1gb"
+# How long an uploaded recording is kept, in seconds, and how often one looks.
+_KEEP, _LOOK = 3600, 600
+_WAITING = 64
+# One after another: a model answers one question at a time.
+_ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+# A piece of the microphone, in seconds.
+_PIECE = 0.5
+_CSS = """
+.gradio-container { width: 100% !important; max-width: 1120px !important; margin: 0 auto; }
+#title h1 { margin-bottom: 0; }
+#title p { color: var(--body-text-color-subdued); }
+"""
+
+
+@contextmanager
+def running_demo(
+    model: DemoModel, server_name: str = "127.0.0.1", server_port: int | None = None, share: bool = False
+) -> Iterator[str]:
+    """The address of the page while it is served. What was uploaded is removed after an hour, and all of it at the end.
+
+    Args:
+        server_port: None for the first free one from 7860 on.
+        share: whether to ask gradio.live for an address that everybody can reach.
+
+    Raises:
+        ConfigError: the address cannot be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="mooer-demo-") as folder:
+        # Gradio reads these when it is imported, and when a page is made.
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_TEMP_DIR": folder}
+        page = make_page(model, Path(folder))
+        try:
+            _, local, public = page.launch(
+                server_name=server_name,
+                server_port=server_port,
+                share=share,
+                max_file_size=MAX_UPLOAD,
+                theme=_theme(),
+                css=_CSS,
+                footer_links=[],
+                run_history=False,
+                ssr_mode=False,
+                prevent_thread_lock=True,
+                quiet=True,
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"the page cannot be served at {server_name}, port {server_port or '7860 to 7959'}: {error}"
+            ) from error
+        try:
+            yield public or local
+        finally:
+            page.close(verbose=False)
+
+
+def make_page(model: DemoModel, folder: Path) -> "gradio.Blocks":
+    """The page.
+
+    Args:
+        folder: gets the subtitles.
+    """
+    import gradio as gr
+
+    with gr.Blocks(title="mooer", analytics_enabled=False, fill_width=True, delete_cache=(_LOOK, _KEEP)) as page:
+        gr.Markdown(f"# mooer\n{_description(model)}", elem_id="title")
+        with gr.Tab("Recording"):
+            _recording_tab(gr, model, folder)
+        with gr.Tab("Live"):
+            _live_tab(gr, model)
+    return page.queue(max_size=_WAITING)
+
+
+def _theme() -> "gradio.themes.Base":
+    """Plain, with the fonts of the reader's own system: those of the usual theme come from the network."""
+    from gradio import themes
+
+    fonts = {"font": ["system-ui", "Noto Sans CJK SC", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    return themes.Default(primary_hue="teal", neutral_hue="slate", radius_size="sm", **fonts)
+
+
+def _description(model: DemoModel) -> str:
+    config = model.config
+    language = LANGUAGES[config.target_language or "en"]
+    does = {"asr": "Transcription", "ast": f"Translation to {language}", "mtl": f"Transcription and translation to {language}"}
+    return f"{does[config.task]} with the model `{Path(config.model_dir).name}`"
+
+
+def _recording_tab(gr: Any, model: DemoModel, folder: Path) -> None:
+    config = model.config
+    with gr.Row(equal_height=False):
+        with gr.Column():
+            audio = gr.Audio(
+                label="Recording",
+                sources=["upload", "microphone"],
+                type="filepath",
+                buttons=[],
+                editable=False,
+                elem_id="recording",
+            )
+            grows = gr.Checkbox(
+                label="Show the text while it is written (greedy search)",
+                value=model.writes_tokens and not config.is_long,
+                visible=model.writes_tokens,
+                elem_id="grows",
+            )
+            button = gr.Button("Recognise", variant="primary", elem_id="recognise")
+        with gr.Column():
+            outputs = _boxes(gr, config.task)
+            if config.is_long:
+                headers = ["Start", "End", *(["Speaker"] if config.spk_dir else []), "Sentence"]
+                outputs.append(
+                    gr.Dataframe(headers=headers, interactive=False, wrap=True, label="Sentences", elem_id="sentences")
+                )
+                outputs.append(gr.DownloadButton("Subtitles (srt)", interactive=False, elem_id="srt"))
+
+    def recognise(path: str | None, is_growing: bool) -> Iterator[list[Any]]:
+        with _told_to_people(gr):
+            if path is None:
+                raise ConfigError("there is no recording yet: choose a file, or record one")
+            yield from _results(gr, model, path, is_growing, folder)
+
+    button.click(recognise, [audio, grows], outputs, show_progress="minimal", **_ONE_AT_A_TIME)
+
+
+def _boxes(gr: Any, task: str) -> list[Any]:
+    """Those for the texts of a task, in the order of `_texts`."""
+    labels = {"asr": ["Transcript"], "ast": ["Translation"], "mtl": ["Transcript", "Translation"]}[task]
+    return [gr.Textbox(label=label, lines=4, buttons=["copy"], elem_id=label.lower()) for label in labels]
+
+
+def _texts(answer: Answer, task: str) -> list[str]:
+    return [answer.text, answer.translation or ""] if task == "mtl" else [answer.text]
+
+
+def _results(gr: Any, model: DemoModel, path: str, is_growing: bool, folder: Path) -> Iterator[list[Any]]:
+    """The values of all outputs, again and again."""
+    config, samples = model.config, model.read(path)
+    nothing = [None, gr.update(value=None, interactive=False)] if config.is_long else []
+    if is_growing:
+        for answer in model.grow(samples):
+            yield [*_texts(answer, config.task), *nothing]
+    elif config.is_long:
+        found = model.transcribe(samples, Path(path).stem)
+        subtitles = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(path).stem}.srt"
+        subtitles.write_text(srt(found), encoding="utf-8")
+        yield [found.text, _rows(found, config.spk_dir is not None), gr.update(value=str(subtitles), interactive=True)]
+    else:
+        yield _texts(model.recognize(samples), config.task)
+
+
+def _rows(transcription: Transcription, has_speakers: bool) -> list[list[str]]:
+    """The table of sentences; a segment that failed says why."""
+    rows = [
+        (item.start, item.end, "" if item.speaker is None else f"spk{item.speaker}", item.text)
+        for item in transcription.sentences
+    ]
+    rows += [(item.start, item.end, "", f"[{item.message}]") for item in transcription.failures]
+    return [[_clock(start), _clock(end), *([who] if has_speakers else []), text] for start, end, who, text in sorted(rows)]
+
+
+def _clock(milliseconds: int) -> str:
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes:d}:{rest / 1000:06.3f}"
+
+
+def _live_tab(gr: Any, model: DemoModel) -> None:
+    gr.Markdown("Speak: the last line is what was understood so far, and each pause ends a line.")
+    audio = gr.Audio(label="Microphone", sources=["microphone"], type="numpy", streaming=True, elem_id="microphone")
+    text = gr.Textbox(label="Text", lines=8, buttons=["copy"], elem_id="live")
+    listener = gr.State(None)
+
+    def begin() -> tuple[Listener, str]:
+        return model.listen(), ""
+
+    def hear(piece: Any, listening: Listener | None) -> tuple[Listener | None, Any]:
+        if listening is None or piece is None:
+            return listening, gr.skip()
+        with _told_to_people(gr):
+            listening.accept(*piece)
+        return listening, listening.text
+
+    def end(listening: Listener | None) -> tuple[None, Any]:
+        if listening is None:
+            return None, gr.skip()
+        with _told_to_people(gr):
+            listening.finish()
+        return None, listening.text
+
+    quiet = {"show_progress": "hidden", **_ONE_AT_A_TIME}
+    audio.start_recording(begin, None, [listener, text], **quiet)
+    audio.stream(hear, [audio, listener], [listener, text], stream_every=_PIECE, time_limit=None, **quiet)
+    audio.stop_recording(end, listener, [listener, text], **quiet)
+
+
+@contextmanager
+def _told_to_people(gr: Any) -> Iterator[None]:
+    """Messages of the library are shown as they are."""
+    try:
+        yield
+    except MooerError as error:
+        raise gr.Error(str(error), duration=None, print_exception=False) from error

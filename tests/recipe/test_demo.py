@@ -1,0 +1,232 @@
+"""mooer-demo in a real browser, with the packaged model and synthetic speech."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[2]
+WAIT = 60
+# Those after the first two keep the browser from asking for anything but the page.
+BROWSER_OPTIONS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,1000"),
+    *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
+)
+# Notes what a box showed, one value after the other.
+WATCH = """
+window.shown = [];
+const look = () => {
+  const box = document.querySelector('#transcript textarea');
+  if (box && window.shown.at(-1) !== box.value) window.shown.push(box.value);
+  requestAnimationFrame(look);
+};
+look();
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    """Paths of spoken sentences, and one recording of three of them with pauses, at 48 kHz as microphones have it."""
+    pytest.importorskip("espeakng_loader")
+    folder = tmp_path_factory.mktemp("demo_speech")
+    script = ROOT / "egs" / "mini" / "local" / "synthesize.py"
+    options = ["--output_dir", str(folder), "--num_train", "2", "--num_test", "4"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, script, *options], env=environment, check=True, capture_output=True)
+    paths = sorted((folder / "test_en" / "wav").glob("*.wav"))
+    pause = np.zeros(16000)
+    joined = np.concatenate([pause, *(part for path in paths[:3] for part in (soundfile.read(path)[0], pause))])
+    upsampled = np.interp(np.arange(3 * len(joined)) / 3, np.arange(len(joined)), joined)
+    soundfile.write(folder / "microphone.wav", upsampled, 48000)
+    return paths, folder / "microphone.wav"
+
+
+@pytest.fixture(scope="module")
+def open_browser(speech, tmp_path_factory):
+    """Opens an address; the browser's microphone plays the joined recording once."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and chromedriver (Debian's packages chromium and chromium-driver) are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for option in (*BROWSER_OPTIONS, f"--use-file-for-fake-audio-capture={speech[1]}%noloop"):
+        options.add_argument(option)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield lambda address: Page(browser, address)
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """Starts the command with options; the address of its page."""
+    pytest.importorskip("gradio")
+    started = []
+
+    def start(*options):
+        command = [sys.executable, ROOT / "bin" / "demo.py", *map(str, options)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        return started[-1].stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=WAIT) == 0
+
+
+class Page:
+    """What a person does with the page."""
+
+    def __init__(self, browser, address):
+        self.browser, self.address = browser, address
+        browser.get(address)
+        self.until(lambda: self.all("#recording input[type=file]"))
+
+    def all(self, selector):
+        return self.browser.find_elements("css selector", selector)
+
+    def until(self, found):
+        deadline = time.monotonic() + WAIT
+        while not (result := found()):
+            assert time.monotonic() < deadline, self.all("body")[0].text
+            time.sleep(0.05)
+        return result
+
+    def upload(self, path):
+        for cross in self.all("#recording button[aria-label=Clear]"):
+            cross.click()
+        self.until(lambda: self.all("#recording input[type=file]"))[0].send_keys(str(path))
+        self.until(lambda: self.all("#recording audio") or self.all("#recording .waveform-container"))
+        self.until(lambda: not self.all("#recording input[type=file]"))
+
+    def click(self, text):
+        self.until(lambda: [item for item in self.all("button") if item.is_displayed() and item.text.strip() == text])[
+            0
+        ].click()
+
+    def value(self, box):
+        return self.all(f"#{box} textarea")[0].get_property("value")
+
+    def error(self):
+        return self.until(lambda: next((item.text for item in self.all(".toast-body") if item.text), None))
+
+
+@pytest.fixture(scope="module")
+def translating(demo, open_browser):
+    address = demo("--task", "mtl", "--target_language", "zh")
+    return lambda: open_browser(address)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """Texts and translations of waveforms by greedy search."""
+    from mooer.decode.recognizer import DecodeConfig, Recognizer
+
+    config = DecodeConfig(task="mtl", target_language="zh", beam_size=1, device="cpu")
+    recognizer = Recognizer.from_model_dir("mini", config)
+    return lambda waveform: next(iter(recognizer.recognize([("a", waveform)]))).answer
+
+
+def test_a_recording_is_transcribed_and_translated_while_one_looks(translating, speech, expected):
+    from mooer.audio.io import load_audio
+
+    page = translating()
+    page.upload(speech[1])
+    page.browser.execute_script(WATCH)
+    page.click("Recognise")
+    wanted = expected(load_audio(speech[1]))
+    page.until(lambda: page.value("translation") == wanted.translation)
+    assert page.value("transcript") == wanted.text
+    shown = page.browser.execute_script("return window.shown")
+    assert len([text for text in shown if text and text != wanted.text and wanted.text.startswith(text)]) > 1
+
+
+def test_without_growth_the_search_is_the_models_own(translating, speech):
+    from mooer.audio.io import load_audio
+    from mooer.decode.recognizer import DecodeConfig, Recognizer
+
+    config = DecodeConfig(task="mtl", target_language="zh", device="cpu")
+    (wanted,) = Recognizer.from_model_dir("mini", config).recognize([("a", load_audio(speech[0][1]))])
+    page = translating()
+    page.upload(speech[0][1])
+    page.all("#grows input")[0].click()
+    page.browser.execute_script(WATCH)
+    page.click("Recognise")
+    page.until(lambda: page.value("translation") == wanted.answer.translation)
+    assert page.browser.execute_script("return window.shown") == ["", wanted.answer.text]
+
+
+def test_what_is_wrong_is_said(translating, tmp_path):
+    page = translating()
+    page.click("Recognise")
+    assert "no recording yet" in page.error()
+    page = translating()
+    (tmp_path / "broken.wav").write_bytes(b"RIFFxxxxWAVEnothing at all")
+    page.upload(tmp_path / "broken.wav")
+    page.click("Recognise")
+    message = page.error()
+    assert re.search(r"broken\.wav: \w+", message)
+    assert "/" not in message
+
+
+def test_nothing_comes_from_elsewhere(translating):
+    page = translating()
+    names = page.browser.execute_script("return performance.getEntriesByType('resource').map(item => item.name)")
+    assert len(names) > 10
+    assert [name for name in names if not name.startswith(page.address)] == []
+
+
+def test_a_microphone_is_heard_live(translating, speech, expected):
+    from mooer.audio.io import load_audio
+
+    page = translating()
+    page.click("Live")
+    page.click("Record")
+    seen = set()
+
+    def lines():
+        seen.add(page.value("live"))
+        return page.value("live").split("\n")
+
+    page.until(lambda: len(lines()) == 6)
+    time.sleep(2)  # the last pause
+    page.click("Stop")
+    page.until(lambda: len(page.all("#microphone .stop-button")) == 0)
+    transcripts = page.value("live").split("\n")[::2]
+    wanted = [expected(load_audio(path)).text for path in speech[0][:3]]
+    same = sum(found == text for found, text in zip(transcripts, wanted, strict=True))
+    assert same >= 2, f"{transcripts} instead of {wanted}"
+    assert len(seen) > 4
+
+
+def test_long_recordings_have_sentences_speakers_and_subtitles(demo, open_browser, golden_paraformer):
+    from mooer.pipeline.long_audio import Transcriber
+    from mooer.pipeline.transcriber_config import TranscriberConfig
+
+    folder = golden_paraformer / "e2e"
+    named = {name: str(folder / name.removesuffix("_dir")) for name in ("vad_dir", "punc_dir", "spk_dir")}
+    options = {"model_dir": str(folder / "asr"), **named}
+    wanted = Transcriber(TranscriberConfig(**options, device="cpu"))(folder / "audio.wav")
+    page = open_browser(demo(*(part for name, value in options.items() for part in (f"--{name}", value))))
+    page.upload(folder / "audio.wav")
+    page.click("Recognise")
+    page.until(lambda: page.value("transcript") == wanted.text)
+    table = page.until(lambda: [row.text for row in page.all("#sentences tbody tr") if row.text.strip()])
+    assert len(table) == len(wanted.sentences)
+    assert all(
+        item.text.strip() in row and f"spk{item.speaker}" in row for row, item in zip(table, wanted.sentences, strict=True)
+    )
+    page.until(lambda: page.all("#srt:not([disabled])"))
