@@ -33,12 +33,16 @@ class LevelRule:
             raise ConfigError(f"memory_seconds must be at least {_LEVEL_FRAMES * FRAME_MS / 1000}, found {self.memory_seconds}")
 
 
+# Energy tells sharply when speech begins and ends, so narrower margins than a network's are enough: 120 ms in all, 110 ms.
+_OPTIONS = SpeechOptions(lookback_time_start_point=50, lookahead_time_end_point=50)
+
+
 class EnergyDetector:
     """Finds speech by the energy of frames; pauses, margins and lengths are those of `options`."""
 
     def __init__(self, rule: LevelRule | None = None, options: SpeechOptions | None = None) -> None:
         self.rule = rule or LevelRule()
-        self.options = options or SpeechOptions()
+        self.options = options or _OPTIONS
         self._frontend = Frontend(FrontendConfig(lfr_m=1, lfr_n=1))
 
     def stream(self, options: SpeechOptions | None = None) -> SpeechStream:

@@ -127,11 +127,8 @@ def _recording_tab(gr: Any, model: DemoModel, folder: Path) -> None:
         with gr.Column():
             outputs = _boxes(gr, config.task)
             if config.is_long:
-                headers = ["Start", "End", *(["Speaker"] if config.spk_dir else []), "Sentence"]
-                outputs.append(
-                    gr.Dataframe(headers=headers, interactive=False, wrap=True, label="Sentences", elem_id="sentences")
-                )
-                outputs.append(gr.DownloadButton("Subtitles (srt)", interactive=False, elem_id="srt"))
+                outputs += [_table(gr, config.spk_dir is not None)]
+                outputs += [gr.DownloadButton("Subtitles (srt)", size="md", interactive=False, elem_id="srt")]
 
     def recognise(path: str | None, is_growing: bool) -> Iterator[list[Any]]:
         with _told_to_people(gr):
@@ -146,6 +143,16 @@ def _boxes(gr: Any, task: str) -> list[Any]:
     """Those for the texts of a task, in the order of `_texts`."""
     labels = {"asr": ["Transcript"], "ast": ["Translation"], "mtl": ["Transcript", "Translation"]}[task]
     return [gr.Textbox(label=label, lines=4, buttons=["copy"], elem_id=label.lower()) for label in labels]
+
+
+def _table(gr: Any, has_speakers: bool) -> Any:
+    """That of the sentences, with the columns of `_rows`."""
+    headers, widths = ["Start", "End", "Sentence"], ["17%", "17%", "66%"]
+    if has_speakers:
+        headers, widths = ["Start", "End", "Speaker", "Sentence"], ["17%", "17%", "16%", "50%"]
+    return gr.Dataframe(
+        headers=headers, column_widths=widths, interactive=False, wrap=True, label="Sentences", elem_id="sentences"
+    )
 
 
 def _texts(answer: Answer, task: str) -> list[str]:
