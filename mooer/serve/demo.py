@@ -2,13 +2,13 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mooer.common.errors import ConfigError, MooerError
-from mooer.decode.hypothesis import Answer
+from mooer.decode.hypothesis import CUT, REPETITION, TOO_SHORT, Answer
 from mooer.pipeline.subtitles import srt
 from mooer.pipeline.transcription import Transcription
 from mooer.serve.demo_model import DemoModel, Listener
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 MAX_UPLOAD = "1gb"
+_FLAGS = {
+    TOO_SHORT: "the recording is too short",
+    CUT: "it was cut at its longest length",
+    REPETITION: "it runs in a circle",
+}
 # How long an uploaded recording is kept, in seconds, and how often one looks.
 _KEEP, _LOOK = 3600, 600
 _WAITING = 64
@@ -43,7 +48,7 @@ def running_demo(
         share: whether to ask gradio.live for an address that everybody can reach.
 
     Raises:
-        ConfigError: the address cannot be used.
+        ConfigError: the address cannot be used, or there is no public one.
     """
     with tempfile.TemporaryDirectory(prefix="mooer-demo-") as folder:
         # Gradio reads these when it is imported, and when a page is made.
@@ -68,6 +73,8 @@ def running_demo(
                 f"the page cannot be served at {server_name}, port {server_port or '7860 to 7959'}: {error}"
             ) from error
         try:
+            if share and not public:
+                raise ConfigError("gradio.live gave no public address; is there a network? Without --share none is needed")
             yield public or local
         finally:
             page.close(verbose=False)
@@ -166,13 +173,22 @@ def _results(gr: Any, model: DemoModel, path: str, is_growing: bool, folder: Pat
     if is_growing:
         for answer in model.grow(samples):
             yield [*_texts(answer, config.task), *nothing]
+        _warn(gr, answer.flags)
     elif config.is_long:
         found = model.transcribe(samples, Path(path).stem)
         subtitles = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(path).stem}.srt"
         subtitles.write_text(srt(found), encoding="utf-8")
         yield [found.text, _rows(found, config.spk_dir is not None), gr.update(value=str(subtitles), interactive=True)]
+        _warn(gr, found.flags)
     else:
-        yield _texts(model.recognize(samples), config.task)
+        answer = model.recognize(samples)
+        yield _texts(answer, config.task)
+        _warn(gr, answer.flags)
+
+
+def _warn(gr: Any, flags: Sequence[str]) -> None:
+    if flags:
+        gr.Warning(f"This text is to be mistrusted: {'; '.join(_FLAGS[flag] for flag in flags)}.", duration=None)
 
 
 def _rows(transcription: Transcription, has_speakers: bool) -> list[list[str]]:

@@ -182,6 +182,14 @@ def test_what_is_wrong_is_said(translating, tmp_path):
     assert "/" not in message
 
 
+def test_a_text_to_be_mistrusted_is_marked(translating, tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.zeros(500), 16000)
+    page = translating()
+    page.upload(tmp_path / "short.wav")
+    page.click("Recognise")
+    assert "too short" in page.error()
+
+
 def test_nothing_comes_from_elsewhere(translating):
     page = translating()
     names = page.browser.execute_script("return performance.getEntriesByType('resource').map(item => item.name)")
