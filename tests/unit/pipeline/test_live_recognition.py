@@ -1,5 +1,6 @@
 """Streams of noise with pauses through small random recognisers: what is found, and when one is told."""
 
+import dataclasses
 import itertools
 import re
 from pathlib import Path
@@ -10,11 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mooer.audio.io import load_audio
 from mooer.common.errors import AudioError, ConfigError
 from mooer.decode.recognizer import DecodeConfig, Recognizer
 from mooer.pipeline.energy_detector import EnergyDetector, LevelRule
 from mooer.pipeline.live_recognition import LiveConfig, LiveEvent, LiveRecognizer
 from mooer.pipeline.speech_segments import SpeechOptions
+from mooer.pipeline.vad_dir import read_detector
 from mooer.pipeline.voice_activity import find_speech
 
 RATE = 16000
@@ -103,6 +106,17 @@ def test_partial_texts_may_come_from_another_model(recognizer, recognisers):
     audio = torch.from_numpy(sound()[round(first.start * RATE) : round(first.end * RATE)])
     assert first.text == next(iter(ctc.recognize([("a", audio)]))).answer.text
     assert finals(events) == finals(events_of(LiveRecognizer(recognizer, config=CONFIG), sound(), [1600]))
+
+
+def test_a_network_may_find_the_speech(recognizer, golden_paraformer):
+    folder = golden_paraformer / "e2e"
+    detector, audio = read_detector(folder / "vad"), load_audio(folder / "audio.wav")
+    config = LiveConfig(end_silence_seconds=None, max_segment_seconds=20, partial_seconds=None)
+    found = events_of(LiveRecognizer(recognizer, detector, config=config), audio.numpy(), [1600])
+    options = dataclasses.replace(detector.options, max_single_segment_time=20_000)
+    wanted = [(start / 1000, end / 1000) for start, end in find_speech(detector, audio, options)]
+    assert [(event.start, event.end) for event in found] == wanted
+    assert len(wanted) > 1
 
 
 @pytest.mark.parametrize("level", [0.0, 0.0003])
