@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 set -euo pipefail
 # Connected digits of real speakers, one of whom is held out: an encoder with CTC, then an LLM that transcribes and translates;
-# with --conf conformer or conformer_moe a Conformer with CTC and an attention decoder, dense or with a mixture of experts.
+# with --conf conformer or conformer_moe a Conformer with CTC, dense or with a mixture of experts.
 
 stage=-1
 stop_stage=5
@@ -118,7 +118,8 @@ if begins 4 "decoding"; then
       --num_test "$num_test" --seed "$seed" --num_workers "$num_workers" --output_dir data/further
   fi
   if [ "$family" = conformer ]; then
-    bash "$MOOER_ROOT/tools/decode_modes.sh" "exp/$conf/final" "exp/$conf/decode" "$device" "${test_sets[@]/#/data/}"
+    bash "$MOOER_ROOT/tools/decode_modes.sh" "exp/$conf/final" "exp/$conf/decode" "$device" \
+      "ctc_greedy ctc_prefix_beam" "${test_sets[@]/#/data/}"
   else
     bash "$MOOER_ROOT/tools/decode_sets.sh" "exp/${chain[0]}/final" "exp/$conf/final" "exp/$conf/decode" \
       "$beam_size" "$device" "asr ast mtl" "${test_sets[@]/#/data/}"

@@ -66,6 +66,11 @@ if begins 1 "CMVN over the training set"; then
     mooer-compute-cmvn --data_dir data/train --output_file data/train/am.mvn --num_workers "$num_workers"
     finish data/train/.cmvn "$speech"
   fi
+  if [ "$family" = conformer ] && ! finished data/train/.cmvn_sums "$speech"; then
+    mooer-compute-cmvn --data_dir data/train --output_file data/train/global_cmvn --format json --window povey \
+      --num_workers "$num_workers"
+    finish data/train/.cmvn_sums "$speech"
+  fi
 fi
 
 if begins 2 "tokenizer and lists"; then
@@ -91,7 +96,8 @@ if begins 4 "decoding the test sets"; then
     paraformer) bash "$recipe/local/decode_paraformer.sh" "exp/${chain[0]}/final" "$exp/final" "$exp/decode" "$device" ;;
     conformer)
       for name in en zh; do
-        bash "$MOOER_ROOT/tools/decode_modes.sh" "$exp/final" "$exp/decode/$name" "$device" "data/test_$name"
+        bash "$MOOER_ROOT/tools/decode_modes.sh" "$exp/final" "$exp/decode/$name" "$device" \
+          "ctc_greedy attention attention_rescoring" "data/test_$name"
       done
       ;;
     *) bash "$recipe/local/decode.sh" "exp/${chain[0]}/final" "$exp/final" "$exp/decode" "$beam_size" "$device" ;;

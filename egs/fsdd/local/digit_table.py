@@ -22,8 +22,7 @@ SYSTEMS = {
     "mtl": "LLM, mtl",
     "silence": "LLM, mtl, silence instead of the speech",
     "ctc_greedy": "Conformer, CTC greedy",
-    "attention": "Conformer, attention",
-    "attention_rescoring": "Conformer, CTC and attention",
+    "ctc_prefix_beam": "Conformer, CTC prefix beam",
 }
 COLUMNS = {"wer": "WER %", "wer.exact": "exact %", "cer": "translation CER %", "cer.exact": "exact %"}
 TRANSCRIPT, TRANSLATION = "wer", "cer"
@@ -36,8 +35,7 @@ OUTPUTS = {
     "mtl": {TRANSCRIPT: "text", TRANSLATION: "text.ast"},
     "silence": {TRANSCRIPT: "text", TRANSLATION: "text.ast"},
     "ctc_greedy": {TRANSCRIPT: "text"},
-    "attention": {TRANSCRIPT: "text"},
-    "attention_rescoring": {TRANSCRIPT: "text"},
+    "ctc_prefix_beam": {TRANSCRIPT: "text"},
 }
 
 
