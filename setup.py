@@ -23,12 +23,15 @@ EXTRAS = {
     "demo": ["gradio>=6.0"],
     # Speakers of more than 25 minutes of speech whose number is not given.
     "speakers": ["umap-learn>=0.5.7", "scikit-learn>=1.6"],
+    # mooer-serve.
+    "serve": ["fastapi>=0.130", "uvicorn>=0.35", "websockets>=14", "prometheus-client>=0.20", "python-multipart>=0.0.18"],
 }
 # The tests use these extras.
 EXTRAS["dev"] = [
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.9", "pre-commit>=3"),
     *(*EXTRAS["download"], *EXTRAS["report"], *EXTRAS["hsk"], *EXTRAS["speakers"], *EXTRAS["demo"]),
     "selenium>=4.20",
+    *(*EXTRAS["serve"], "openai>=2"),
 ]
 
 setup(

@@ -141,6 +141,7 @@ class Recognizer:
         instructions: Mapping[str, str] | None = None,
     ) -> None:
         self.loaded, self.config = loaded, config
+        self.is_released, self.instructions = is_released, dict(instructions or {})
         self.device = select_device(config.device)
         settings = _frontend_settings(loaded)
         cmvn = read_cmvn(loaded.cmvn_path) if loaded.cmvn_path else None
