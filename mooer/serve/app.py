@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 import mooer
 from mooer.serve.api_error import ApiError, error_body
 from mooer.serve.metrics import CONTENT_TYPE, CountRequests
-from mooer.serve.middleware import SPEECH_PATHS, PassGate, RequireKey, error_response
+from mooer.serve.middleware import SPEECH_PATHS, EndBodies, PassGate, RequireKey, error_response
 from mooer.serve.schema import check_model_name, openapi_body
 from mooer.serve.speech_service import SpeechService
 
@@ -35,6 +35,7 @@ def create_app(service: SpeechService) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(CountRequests, metrics=service.metrics, paths=_PATHS),
+            Middleware(EndBodies),
             Middleware(RequireKey, keys=service.config.api_keys),
             Middleware(PassGate, gate=service.gate),
         ],

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -67,7 +67,7 @@ class Batcher(Generic[Job, Result]):
         return len(self._waiting)
 
     @contextlib.asynccontextmanager
-    async def running(self):  # noqa: ANN201 an async context manager without a value
+    async def running(self) -> AsyncIterator[None]:
         """Decode as long as the block runs."""
         self._worker = asyncio.create_task(self._work())
         try:
@@ -137,7 +137,7 @@ class Batcher(Generic[Job, Result]):
         """The results, or what went wrong; in the decoding thread."""
         try:
             return list(self._decode(jobs))
-        except Exception as error:  # noqa: BLE001 the thread must live on, and the error reaches who asked
+        except Exception as error:  # the thread must live on
             if len(jobs) == 1:
                 log.error("decoding failed", exc_info=error)
                 return [error]

@@ -1,12 +1,14 @@
-"""What stands before the endpoints: the key that a request must bear, and the gate."""
+"""What stands before the endpoints: the key that a request must bear, the gate, and the rest of bodies that nobody reads."""
 
+import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mooer.serve.api_error import ApiError
 from mooer.serve.gate import Gate
@@ -14,6 +16,59 @@ from mooer.serve.gate import Gate
 _PREFIX = "/v1/"
 _BEARER = "bearer"
 SPEECH_PATHS = ("/v1/audio/transcriptions", "/v1/audio/translations")
+
+
+# A client that only writes would not see an answer that comes while its body is on the way, so that some of it is thrown away
+# first; one that never ends is cut off.
+_DRAINED_BYTES = 32 << 20
+_DRAINED_SECONDS = 5.0
+_IDLE_SECONDS = 0.5
+
+
+class EndBodies:
+    """Lets an answer begin when the body is read, or so much of it thrown away that the connection is better closed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _Body(receive, Headers(scope=scope))
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and not await body.end():
+                message = message | {"headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, body.receive, answer)
+
+
+class _Body:
+    """Knows whether the body of a request has been read."""
+
+    def __init__(self, receive: Receive, headers: Headers) -> None:
+        self._receive = receive
+        self._is_read = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+
+    async def receive(self) -> Message:
+        """The next message of the client."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._is_read = True
+        return message
+
+    async def end(self) -> bool:
+        """Throw the rest away; returns whether that was all."""
+        size, ends = 0, time.monotonic() + _DRAINED_SECONDS
+        while not self._is_read and size <= _DRAINED_BYTES and time.monotonic() < ends:
+            try:
+                message = await asyncio.wait_for(self.receive(), _IDLE_SECONDS)
+            except asyncio.TimeoutError:
+                return False
+            size += len(message.get("body", b""))
+        return self._is_read
 
 
 class RequireKey:
@@ -26,9 +81,8 @@ class RequireKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_guarded = scope["type"] in ("http", "websocket") and scope["path"].startswith(_PREFIX)
         if is_guarded and self._digests and not self._is_known(Headers(scope=scope).get("authorization", "")):
-            await _refuse(ApiError(401, "a valid key is needed: Authorization: Bearer KEY", code="invalid_api_key"))(
-                scope, receive, send
-            )
+            error = ApiError(401, "a valid key is needed: Authorization: Bearer KEY", code="invalid_api_key")
+            await error_response(error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -54,17 +108,13 @@ class PassGate:
             with self._gate.pass_through():
                 await self._app(scope, receive, send)
         except ApiError as error:
-            await _refuse(error)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
 
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def _refuse(error: ApiError) -> JSONResponse:
-    return error_response(error)
-
-
 def error_response(error: ApiError) -> JSONResponse:
-    """A refusal as an answer; the connection ends, as the body may not have been read."""
+    """A refusal as an answer."""
     return JSONResponse(error.body, error.status, headers=error.headers)

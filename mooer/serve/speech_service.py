@@ -92,9 +92,7 @@ class SpeechService:
     async def _read(self, upload: Upload) -> Tensor:
         stop = threading.Event()
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._readers, read_samples, upload, self.limits, stop
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._readers, read_samples, upload, self.limits, stop)
         finally:
             stop.set()
 

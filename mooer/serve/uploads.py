@@ -20,8 +20,6 @@ FILE_FIELD = "file"
 _FORM = "multipart/form-data"
 _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 1 << 16
-# Of what is over the limit so much is read and thrown away: a client that only writes would never see the answer.
-_DRAINED_BYTES = 8 << 20
 # A decoder's message may name the file that it was handed.
 _PATH = re.compile(r"(?:file:)?(?:/[\w.+-]+)*/mooer-[\w.-]+")
 
@@ -45,7 +43,7 @@ async def read_upload(request: Request, max_bytes: int) -> Upload:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise ApiError(400, f"the body must be {_FORM}", code="invalid_content_type")
     promised = request.headers.get("content-length", "0")
-    if promised.isdigit() and int(promised) > max_bytes + _DRAINED_BYTES:
+    if promised.isdigit() and int(promised) > max_bytes:
         raise _too_large(max_bytes)
     parser = MultiPartParser(
         request.headers,
@@ -66,12 +64,9 @@ async def _bounded(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= max_bytes:
-            yield chunk
-        elif size > max_bytes + _DRAINED_BYTES:
-            break
-    if size > max_bytes:
-        raise _too_large(max_bytes)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        yield chunk
 
 
 def _too_large(max_bytes: int) -> ApiError:
