@@ -25,6 +25,7 @@ class _Waiting(Generic[Job, Result]):
     job: Job
     answer: "asyncio.Future[Result]"
     arrived: float
+    has_turn: bool = False
 
 
 @dataclass(eq=False)
@@ -33,6 +34,7 @@ class _Call:
 
     function: Callable[[], object]
     answer: "asyncio.Future[object]"
+    has_turn: bool = False
 
 
 class Batcher(Generic[Job, Result]):
@@ -86,7 +88,7 @@ class Batcher(Generic[Job, Result]):
         try:
             return await item.answer
         finally:
-            with contextlib.suppress(ValueError):  # not there any more, as its turn has come
+            if not item.has_turn:
                 self._waiting.remove(item)
 
     async def call(self, function: Callable[[], Other]) -> Other:
@@ -97,14 +99,14 @@ class Batcher(Generic[Job, Result]):
         try:
             return await item.answer
         finally:
-            with contextlib.suppress(ValueError):
+            if not item.has_turn:
                 self._calls.remove(item)
 
     async def _work(self) -> None:
         while True:
             await self._arrival.wait()
             if self._calls:
-                await self._answer_call(self._calls.popleft())
+                await self._answer_call()
             elif self._waiting:
                 await self._fill()
                 await self._answer_batch()
@@ -125,6 +127,8 @@ class Batcher(Generic[Job, Result]):
     async def _answer_batch(self) -> None:
         count = min(self._batch_size, len(self._waiting))
         batch = [self._waiting.popleft() for _ in range(count)]
+        for item in batch:
+            item.has_turn = True
         if not batch:
             return
         started = time.perf_counter()
@@ -144,7 +148,9 @@ class Batcher(Generic[Job, Result]):
             log.error("a batch of %d failed (%s: %s); each is decoded alone", len(jobs), type(error).__name__, error)
         return [result for job in jobs for result in self._decode_all([job])]
 
-    async def _answer_call(self, item: _Call) -> None:
+    async def _answer_call(self) -> None:
+        item = self._calls.popleft()
+        item.has_turn = True
         if not item.answer.done():
             _set(item.answer, await self._in_thread(lambda: _outcome(item.function)))
 
