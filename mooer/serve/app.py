@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 import mooer
 from mooer.serve.api_error import ApiError, error_body
+from mooer.serve.live import LiveConnections
 from mooer.serve.metrics import CONTENT_TYPE, CountRequests
 from mooer.serve.middleware import SPEECH_PATHS, EndBodies, PassGate, RequireKey, error_response
 from mooer.serve.schema import check_model_name, openapi_body
@@ -42,6 +43,7 @@ def create_app(service: SpeechService) -> FastAPI:
     )
     _add_errors(app)
     _add_speech(app, service)
+    _add_live(app, service)
     _add_models(app, service)
     _add_health(app, service)
     return app
@@ -77,6 +79,16 @@ def _add_speech(app: FastAPI, service: SpeechService) -> None:
     async def translate(request: Request) -> Response:
         """What is said in a recording, in another language."""
         return await service.answer(request, "translations")
+
+
+def _add_live(app: FastAPI, service: SpeechService) -> None:
+    connections = LiveConnections(service)
+    service.gate.when_closed(connections.end)
+
+    @app.websocket("/v1/audio/live")
+    async def live(socket: WebSocket) -> None:
+        """Texts while somebody speaks."""
+        await connections.hear(socket)
 
 
 def _add_models(app: FastAPI, service: SpeechService) -> None:

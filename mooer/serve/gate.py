@@ -17,6 +17,7 @@ class Gate:
         self._limit = limit
         self._inside = 0
         self._is_closed = False
+        self._when_closed: list[Callable[[], object]] = []
         self._when_empty: Callable[[], object] | None = None
 
     @property
@@ -48,9 +49,15 @@ class Gate:
             self._inside -= 1
             self._tell_if_empty()
 
+    def when_closed(self, tell: Callable[[], object]) -> None:
+        """Have something told when nobody comes in any more."""
+        self._when_closed.append(tell)
+
     def close(self, when_empty: Callable[[], object]) -> None:
         """Let nobody in any more, and call `when_empty` once all are answered."""
         self._is_closed, self._when_empty = True, when_empty
+        for tell in self._when_closed:
+            tell()
         self._tell_if_empty()
 
     def _tell_if_empty(self) -> None:

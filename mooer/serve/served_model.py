@@ -13,6 +13,7 @@ from mooer.data.config import TaskConfig
 from mooer.decode.hypothesis import Failure, Hypothesis
 from mooer.decode.recognizer import MAX_SECONDS, DecodeConfig, Recognizer
 from mooer.decode.writer import one_line
+from mooer.pipeline.live_recognition import LiveRecognizer
 from mooer.pipeline.long_audio import Transcriber
 from mooer.pipeline.punctuated_words import sentences_of_segments, words_of
 from mooer.pipeline.speech_segments import SpeechSegment
@@ -100,6 +101,12 @@ class ServedModel:
         recognizer = self._recognizers[task]
         is_plain = task != TRANSCRIPTION or self._transcriber is None
         return is_plain and self.family == "speech_llm" and recognizer.config.task != _MULTITASK
+
+    def open_live(self) -> LiveRecognizer:
+        """What hears one stream; the detector of speech that was named, or energy, cuts it."""
+        recognizer = self._recognizers.get(TRANSCRIPTION) or next(iter(self._recognizers.values()))
+        vad = self._transcriber.models.detector if self._transcriber is not None else None
+        return LiveRecognizer(recognizer, vad=vad)
 
     def stream(self, job: SpeechJob) -> Iterator[Recognised]:
         """The answer as it grows, by greedy search; the last one is complete. Raises AudioError where there is none."""
