@@ -1,11 +1,13 @@
 """The process: listening, and an end that leaves nobody without an answer."""
 
 import asyncio
+import socket
 import sys
 from types import FrameType
 
 import uvicorn
 
+from mooer.common.errors import ConfigError
 from mooer.common.log import get_logger
 from mooer.serve.app import create_app
 from mooer.serve.config import ServiceConfig
@@ -18,24 +20,35 @@ log = get_logger(__name__)
 # interval, to have it back from a thread that parses requests.
 _SWITCH_SECONDS = 0.0005
 _MAX_MESSAGE_BYTES = 1 << 20
+_BACKLOG = 1024
 
 
 def serve(model: ServedModel, config: ServiceConfig, host: str, port: int) -> None:
-    """Answer requests until the process is told to end by SIGTERM or SIGINT; a second signal ends it at once."""
+    """Answer requests until the process is told to end by SIGTERM or SIGINT; a second signal ends it at once.
+
+    Raises:
+        ConfigError: the address cannot be listened at, or settings do not fit the model.
+    """
     service = SpeechService(model, config)
     sys.setswitchinterval(_SWITCH_SECONDS)
     settings = uvicorn.Config(
         create_app(service),
         host=host,
-        port=port,
         log_config=None,
         access_log=False,
         server_header=False,
         ws="websockets-sansio",
         ws_max_size=_MAX_MESSAGE_BYTES,
-        backlog=1024,
     )
-    _Server(settings, service).run()
+    _Server(settings, service).run([_listen(host, port)])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigError(f"cannot listen at {host}, port {port}: {error.strerror}; choose another --host or --port") from error
 
 
 class _Server(uvicorn.Server):
@@ -46,13 +59,12 @@ class _Server(uvicorn.Server):
         self._service = service
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def startup(self, sockets: list | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket]) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
-            ports = {socket.getsockname()[1] for server in self.servers for socket in server.sockets}
-            where = f"http://{self.config.host}:{', '.join(map(str, sorted(ports)))}"
-            log.info("model %s answers at %s", self._service.model.names[0], where)
+            port = sockets[0].getsockname()[1]
+            log.info("model %s answers at http://%s:%d", self._service.model.names[0], self.config.host, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called in the main thread, between any two instructions."""
