@@ -9,8 +9,9 @@ utterances of --speech (data directories test_en and test_zh as egs/mini makes t
 joined with short pauses; short ones are as much more frequent than long ones as they are shorter, or all lengths as frequent
 with --lengths even. Every text is held against that of mooer-decode, which reads the same files. Printed are the median
 and the 95th percentile of the time to an answer, requests and seconds of audio a second, the ratio of both servers, and the
-resident memory of the server at request 500 and at the end. Beside the clock stands the servers' processor time, which other
-programs on the machine disturb less. Exit status 1 if an answer is missing or differs.
+largest resident memory of the server up to request 500 and up to the end (what is resident at a moment depends on the batch
+that is decoded then). Beside the clock stands the servers' processor time, which other programs on the machine disturb less.
+Exit status 1 if an answer is missing or differs.
 """
 
 import argparse
@@ -55,7 +56,7 @@ class Load:
     cpu_seconds: float
     """Processor time of the server."""
     memory: dict[int, int]
-    """Resident kilobytes by number of answered requests."""
+    """Peak of the resident kilobytes by number of answered requests."""
 
 
 def parse_options() -> argparse.Namespace:
@@ -136,9 +137,9 @@ def started(options: argparse.Namespace, batch_size: int) -> Iterator[tuple[subp
         sys.exit(f"the server ended with exit status {status}")
 
 
-def resident_kilobytes(server: subprocess.Popen) -> int:
+def peak_kilobytes(server: subprocess.Popen) -> int:
     lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def cpu_seconds(server: subprocess.Popen) -> float:
@@ -182,7 +183,7 @@ def drive(options: argparse.Namespace, bodies: list[bytes], server: subprocess.P
                 load.answers[number] = text
                 load.latencies.append(time.perf_counter() - began)
                 if len(load.answers) in (min(MEMORY_REQUEST, options.requests), options.requests):
-                    load.memory[len(load.answers)] = resident_kilobytes(server)
+                    load.memory[len(load.answers)] = peak_kilobytes(server)
 
     warm = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     for body in bodies[:WARM_UP]:
@@ -205,7 +206,8 @@ def report(options: argparse.Namespace, batch_size: int, load: Load, texts: list
     print(
         f"batch {batch_size:3d}: {load.seconds:.1f} s on the clock, {load.cpu_seconds:.1f} s of processor, "
         f"{options.requests / load.seconds:.1f} requests/s, {audio / load.seconds:.0f} s of audio/s, "
-        f"p50 {percentiles[49]:.3f} s, p95 {percentiles[94]:.3f} s, memory {memory}, {len(wrong)} answers missing or different",
+        f"p50 {percentiles[49]:.3f} s, p95 {percentiles[94]:.3f} s, "
+        f"peak memory {memory}, {len(wrong)} answers missing or different",
         flush=True,
     )
     for number in wrong[:5]:
