@@ -191,6 +191,17 @@ def test_a_full_server_says_so_and_who_hangs_up_frees_a_place(server, speech):
     assert ask(server, body)[0] == 200
 
 
+def test_who_hangs_up_after_asking_is_not_waited_for(server, speech):
+    body = form(speech[0].read_bytes(), model="mini")
+    for _ in range(3):
+        for connection in [begun(server, len(body), body) for _ in range(PLACES)]:
+            connection.close()
+        wait_until_inside(server, 0)
+    assert ask(server, body)[0] == 200
+    wait_until_inside(server, 0)
+    assert "mooer_queue_length 0.0" in ask(server, None, "GET", "/metrics")[1].splitlines()
+
+
 def test_a_body_that_never_ends_takes_its_time_and_no_more(server, speech):
     body = form(speech[0].read_bytes(), model="mini")
     with begun(server, len(body), body[:-10]) as connection:

@@ -1,10 +1,13 @@
 """A live server on the packaged model, asked by the official client."""
 
+import io
 import json
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import soundfile
 
 openai = pytest.importorskip("openai")
 # The client marks translations so.
@@ -118,6 +121,19 @@ def test_many_clients_get_the_texts_of_the_recogniser_alone(server, client, spee
     assert metric(server, "mooer_batch_size_count") - batches < 48
     assert metric(server, "mooer_queue_length") == 0
     assert metric(server, 'mooer_audio_seconds_total{path="transcriptions"}') > 0
+
+
+def test_an_upload_of_several_megabytes_of_another_form(client):
+    from mooer.audio.io import load_audio
+    from mooer.decode.recognizer import DecodeConfig, Recognizer
+
+    stream = io.BytesIO()
+    noise = np.random.default_rng(1).normal(0, 0.05, (48000 * 15, 2))
+    soundfile.write(stream, noise, 48000, format="WAV")
+    assert len(stream.getvalue()) > 2 << 20
+    answer = client.audio.transcriptions.create(model="mini", file=("a.wav", stream.getvalue()))
+    alone = Recognizer.from_model_dir("mini", DecodeConfig(device="cpu"))
+    assert answer.text == next(alone.recognize([("x", load_audio(stream.getvalue()))])).answer.text
 
 
 @pytest.mark.parametrize(
