@@ -1,4 +1,4 @@
-"""Answers of a causal language model to embedded prompts: greedy and beam search over many utterances at once.
+"""Answers of a causal language model to embedded prompts: greedy and beam search over many utterances at once, or sampling.
 
 B prompts of a prefill, R rows (utterances times beams), L columns of a prompt, D width, V vocabulary.
 
@@ -17,11 +17,10 @@ from transformers import DynamicCache
 
 from mooer.common.errors import ConfigError
 from mooer.decode.key_value_pool import KeyValuePool
+from mooer.decode.sampling import Draw, SamplingConfig, sampled_candidates
 from mooer.decode.search import Candidate, Generated, Search, is_finite, make_search
+from mooer.decode.top_tokens import log_normaliser, top_of_rows
 
-_PIECE = 128
-_WIDE_ROW = 4096
-_CACHED_ROWS = 4
 _SPARE_COLUMNS = 64
 
 
@@ -39,6 +38,8 @@ class GenerateConfig:
     """Most that the utterances worked on at the same time may cost together."""
     prefill_columns: int = 1024
     """Most columns, padding included, of the prompts computed in one go."""
+    sampling: SamplingConfig | None = None
+    """How continuations are drawn at random; None for the best ones."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.beam_size <= 64:
@@ -61,6 +62,8 @@ class Prompt:
     """Bound on the answer, the end-of-sequence token included; at least 1."""
     cost: float = 1.0
     """Its share of `max_cost`."""
+    seed: int = 0
+    """What is drawn for it follows from this alone, where answers are sampled."""
 
 
 @dataclass
@@ -70,6 +73,7 @@ class _Active:
     index: int
     search: Search
     cost: float
+    draws: torch.Generator
     is_broken: bool = False
 
     def take(self, candidates: Sequence[Candidate]) -> None:
@@ -100,8 +104,11 @@ class Generator:
         kinds = {*(getattr(llm.config, "layer_types", None) or ()), "full_attention"}
         if len(kinds) > 1:
             raise ConfigError(f"only LLMs with full attention in all layers can be decoded; this one has {sorted(kinds)}")
-        if llm.get_output_embeddings().out_features < 2 * config.beam_size:
+        vocab_size = llm.get_output_embeddings().out_features
+        if vocab_size < 2 * config.beam_size:
             raise ConfigError(f"beam_size {config.beam_size} is too large for this LLM's vocabulary")
+        if config.sampling is not None and vocab_size < config.sampling.top_k:
+            raise ConfigError(f"top_k {config.sampling.top_k} is too large for this LLM's vocabulary of {vocab_size}")
         self._llm, self._eos_id, self._config = llm, eos_id, config
 
     def run(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, list[Generated]]]:
@@ -171,13 +178,14 @@ class Generator:
         for group in self._prefill_groups(admitted, prompts):
             logits, prefilled = self._prefill([prompts[index].embeddings for index in group])
             pool.admit(prefilled, [len(prompts[index].embeddings) for index in group])
-            new = [_Active(index, self._make_search(prompts[index]), prompts[index].cost) for index in group]
+            new = [self._begin(index, prompts[index]) for index in group]
             self._advance(new, logits)
             active += new
 
-    def _make_search(self, prompt: Prompt) -> Search:
+    def _begin(self, index: int, prompt: Prompt) -> _Active:
         config = self._config
-        return make_search(config.beam_size, prompt.max_new_tokens, self._eos_id, config.length_penalty)
+        search = make_search(config.beam_size, prompt.max_new_tokens, self._eos_id, config.length_penalty)
+        return _Active(index, search, prompt.cost, torch.Generator().manual_seed(prompt.seed))
 
     def _prefill_groups(self, indices: list[int], prompts: Sequence[Prompt]) -> Iterator[list[int]]:
         """Runs of prompts, sorted by length, within the budget of columns."""
@@ -223,13 +231,18 @@ class Generator:
         pool.close_column([item.search.parents for item in active])
 
     def _advance(self, active: list[_Active], logits: Tensor) -> None:
-        """Show each search the best candidates of its rows of the logits [R, V]."""
-        searches = [item.search for item in active]
-        scores = torch.tensor([search.scores for search in searches], device=logits.device)
+        """Show each search the best, or the drawn, candidates of its rows of the logits [R, V]."""
+        config, count = self._config, active[0].search.candidates_needed
+        scores = torch.tensor([item.search.scores for item in active], device=logits.device)
         logits = logits.float()
-        scores -= log_normaliser(logits).view_as(scores)
-        logits[:, self._eos_id] += self._config.eos_bias
-        candidates = best_candidates(logits, scores, searches[0].candidates_needed)
+        temperature = 1.0 if config.sampling is None else config.sampling.temperature
+        scores -= log_normaliser(logits).view_as(scores) / temperature
+        logits[:, self._eos_id] += config.eos_bias
+        if config.sampling is None:
+            candidates = best_candidates(logits, scores, count)
+        else:
+            draws = [item.draws for item in active]
+            candidates = sampled_candidates(logits, scores, Draw(config.beam_size, count), draws, config.sampling)
         for item, best in zip(active, candidates, strict=True):
             item.take(best)
 
@@ -256,14 +269,6 @@ def mean_log_prob(answer: Generated, config: GenerateConfig) -> float:
     return (answer.score * count**config.length_penalty - answer.ended * config.eos_bias) / count
 
 
-def log_normaliser(logits: Tensor) -> Tensor:
-    """What makes log probabilities of logits [R, V] when it is subtracted. [R]"""
-    if logits.device.type != "cpu":
-        return logits.logsumexp(dim=-1)
-    # A few rows at a time stay in the cache.
-    return torch.cat([rows.logsumexp(dim=-1) for rows in logits.split(_CACHED_ROWS)])
-
-
 def best_candidates(logits: Tensor, scores: Tensor, count: int) -> list[list[Candidate]]:
     """The best ways to go on for each utterance, best first.
 
@@ -278,30 +283,3 @@ def best_candidates(logits: Tensor, scores: Tensor, count: int) -> list[list[Can
     beams, tokens = places // count, tokens.view_as(values).gather(1, places)
     rows = zip(best.tolist(), beams.tolist(), tokens.tolist(), strict=True)
     return [[Candidate(*item) for item in zip(*row, strict=True)] for row in rows]
-
-
-def top_of_rows(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The largest `count` values of each row of [R, V], in order, and their columns; NaN counts as largest.
-
-    The same as topk, in a fraction of its time for wide rows: one pass finds each piece's largest value, and only the pieces
-    with the largest ones can hold what is wanted.
-    """
-    rows, width = values.shape
-    pieces = width // _PIECE
-    if pieces <= count or width < _WIDE_ROW:
-        return _largest(values, count)
-    whole = values[:, : pieces * _PIECE].unflatten(1, (pieces, _PIECE))
-    chosen = _largest(whole.amax(dim=2), count)[1].sort(dim=1).values  # [R, count] pieces, from left to right
-    columns = chosen[:, :, None] * _PIECE + torch.arange(_PIECE, device=values.device)
-    rest = torch.arange(pieces * _PIECE, width, device=values.device).expand(rows, -1)
-    columns = torch.cat([columns.flatten(1), rest], dim=1)
-    best, places = _largest(values.gather(1, columns), count)
-    return best, columns.gather(1, places)
-
-
-def _largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """topk of each row; a single one is the first of equal ones."""
-    if count > 1:
-        return values.topk(count, dim=1)
-    places = values.argmax(dim=1, keepdim=True)
-    return values.gather(1, places), places

@@ -28,7 +28,7 @@ from mooer.models.weights import State, own_tensors, write_safetensors, write_to
 
 log = get_logger(__name__)
 
-TASK_FOLDERS = {"asr": "asr", "ast": "ast", "mtl": "asr_ast_mtl"}
+TASK_FOLDERS = {"asr": "asr", "ast": "ast", "mtl": "asr_ast_mtl", "s2s_trans": "s2s_trans", "s2s_chat": "s2s_chat"}
 ENCODER_FILE = Path("paraformer_encoder", "paraformer-encoder.pth")
 CMVN_FILE = Path("paraformer_encoder", "am.mvn")
 ADAPTER_FILE = "adapter_project.pt"
@@ -51,7 +51,7 @@ def open_model(
 
     Args:
         model_dir: None if `parts` names all.
-        task: asr, ast or mtl; chooses among the released checkpoints.
+        task: a key of TASK_FOLDERS; chooses among the released checkpoints.
         parts: override what `model_dir` has.
         downsample_rate: of the adapter; None for what the directory says, or 2.
 

@@ -1,14 +1,28 @@
 """What the LLM is told to do: instructions, the chat form around them, and how a multi-task answer is read."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 TASKS = ("asr", "ast", "mtl")
 TARGET_LANGUAGES = {"en": "english", "zh": "chinese"}
+# What the released models that answer with speech are asked: to translate, and to talk.
+SPEECH_INSTRUCTIONS = {"s2s_trans": "Translate speech to english speech. ", "s2s_chat": "Answer my question with speech. "}
+# Who says something in a conversation, by the names of the chat form.
+ROLES = ("user", "assistant")
 
 SYSTEM_MESSAGE = "You are a helpful assistant."
 
 # The form of the released checkpoints (Qwen2's chat template, with a generation prompt).
-RELEASED_TEMPLATE = "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{instruction}<|im_end|>\n<|im_start|>assistant\n"
+RELEASED_TURN = "<|im_start|>{role}\n{text}<|im_end|>\n"
+RELEASED_END = "<|im_start|>assistant\n"
+
+
+class Turn(NamedTuple):
+    """What was said earlier in a conversation."""
+
+    role: str
+    """One of ROLES."""
+    text: str
 
 
 def instruction(task: str, target_language: str = "en") -> str:
@@ -38,18 +52,20 @@ def released_instruction(task: str) -> str:
     return instruction("asr" if task == "asr" else "ast", "en")
 
 
-def chat_prompt(tokenizer: Any, instruction: str) -> str:
+def chat_prompt(tokenizer: Any, instruction: str, history: Sequence[Turn] = ()) -> str:
     """The text between the audio and the answer.
 
     Args:
         tokenizer: a Hugging Face tokenizer; its own chat template is used if it has one, else the released form.
         instruction: what the user asks, taken as it is.
+        history: earlier turns, the earliest first; they stand between the system message and the instruction.
     """
+    turns = [Turn("system", SYSTEM_MESSAGE), *history, Turn("user", instruction)]
     if getattr(tokenizer, "chat_template", None) is None:
-        return RELEASED_TEMPLATE.format(system=SYSTEM_MESSAGE, instruction=instruction)
+        return "".join(RELEASED_TURN.format(role=turn.role, text=turn.text) for turn in turns) + RELEASED_END
     from jinja2 import TemplateError
 
-    messages = [{"role": "system", "content": SYSTEM_MESSAGE}, {"role": "user", "content": instruction}]
+    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
     try:
         return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except TemplateError:  # some templates know no system role

@@ -3,9 +3,9 @@
 import pytest
 
 from mooer.text.prompts import (
-    RELEASED_TEMPLATE,
     SYSTEM_MESSAGE,
     TASKS,
+    Turn,
     chat_prompt,
     instruction,
     released_instruction,
@@ -64,7 +64,18 @@ def test_the_released_form_where_there_is_no_template():
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
         "<|im_start|>user\nDo {it}. <|im_end|>\n<|im_start|>assistant\n"
     )
-    assert "{instruction}" in RELEASED_TEMPLATE
+
+
+def test_earlier_turns_stand_before_the_instruction():
+    history = [Turn("user", "How {old}?"), Turn("assistant", "Seven.")]
+    assert chat_prompt(PlainTokenizer(), "Go on. ", history) == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\nHow {old}?<|im_end|>\n<|im_start|>assistant\nSeven.<|im_end|>\n"
+        "<|im_start|>user\nGo on. <|im_end|>\n<|im_start|>assistant\n"
+    )
+    for knows_system, first in ((True, f"[system]{SYSTEM_MESSAGE}"), (False, "")):
+        expected = f"{first}[user]How {{old}}?[assistant]Seven.[user]Go on. [assistant]"
+        assert chat_prompt(TemplateTokenizer(knows_system), "Go on. ", history) == expected
 
 
 def test_a_tokenizers_own_template_comes_first():
