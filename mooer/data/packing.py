@@ -129,17 +129,17 @@ def _entries(utterances: Sequence[Utterance], audio_format: str, problems: list[
             yield ShardEntry(utterance.id, utterance.labels, audio, extension)
 
 
-def encode_audio(waveform: Tensor, audio_format: str) -> bytes:
-    """Samples [S] at 16 kHz as a wav or flac file of 16 bit; what was 16 bit before keeps its values."""
+def encode_audio(waveform: Tensor, audio_format: str, sample_rate: int = SAMPLE_RATE) -> bytes:
+    """Samples [S] of full scale 1 as a wav or flac file of 16 bit; what was 16 bit before keeps its values."""
     samples = (waveform * 32768.0).round_().clamp_(-32768, 32767).to(torch.int16).numpy()
     stream = io.BytesIO()
     if audio_format == "flac":
         import soundfile
 
-        soundfile.write(stream, samples, SAMPLE_RATE, "PCM_16", format="FLAC")
+        soundfile.write(stream, samples, sample_rate, "PCM_16", format="FLAC")
     else:
         with wave.open(stream, "wb") as file:
-            file.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", "not compressed"))
+            file.setparams((1, 2, sample_rate, len(samples), "NONE", "not compressed"))
             file.writeframes(samples.astype(np.dtype("<i2"), copy=False).tobytes())
     return stream.getvalue()
 

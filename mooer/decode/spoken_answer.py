@@ -75,8 +75,6 @@ class SpokenAnswer:
     """What is said."""
     tokens: tuple[int, ...]
     """All generated ids, the end-of-sequence token included where the LLM came to it."""
-    score: float
-    """Sum of log probabilities / tokens ** length_penalty."""
     flags: tuple[str, ...]
     """What is to be mistrusted: max_new_tokens (cut at the bound), repetition (the text runs in a circle)."""
     latents: Tensor
@@ -161,7 +159,6 @@ class SpokenAnswerDecoder:
         return SpokenAnswer(
             text=spoken_text(decode_text(self._tokenizer, ids[:place])),
             tokens=ids,
-            score=best.score,
             flags=((CUT,) if not best.ended else ()) + ((REPETITION,) if loops else ()),
             latents=latents,
         )

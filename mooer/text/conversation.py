@@ -7,7 +7,7 @@ A line with a key `id` belongs to the recording of that id, one without to all r
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,16 @@ _KEYS = ("role", "text", "id")
 class Conversations:
     """What was said before each recording."""
 
-    def __init__(self, turns: list[tuple[str | None, Turn]]) -> None:
-        self._turns = turns
+    def __init__(self, turns: Sequence[tuple[str | None, Turn]] = ()) -> None:
+        self._turns = tuple(turns)
 
     def before(self, identity: str) -> tuple[Turn, ...]:
         """The earlier turns of a recording."""
         return tuple(turn for owner, turn in self._turns if owner in (None, identity))
+
+    def all(self) -> tuple[Turn, ...]:
+        """The turns of all recordings."""
+        return tuple(turn for _, turn in self._turns)
 
     def check_ids(self, identities: Collection[str]) -> None:
         """Raise DataError for turns of a recording that there is not."""

@@ -1,0 +1,170 @@
+"""mooer-speak: recordings to answers in speech."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mooer.cli._command import command
+
+if TYPE_CHECKING:
+    from mooer.data.utterance import Problem
+    from mooer.decode.hypothesis import Failure
+    from mooer.pipeline.recording_sources import Recording
+    from mooer.pipeline.speech_models import SpeechModels
+    from mooer.pipeline.speech_to_speech import Spoken
+    from mooer.text.conversation import Conversations
+
+PATH = click.Path()
+PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
+SAMPLING_OPTIONS = ("top_p", "top_k", "temperature")
+CONFIG_OPTIONS = (
+    *("task", "instruction", "greedy", "beam_size", "max_new_tokens", "seed", "batch_size", "voice_from_input", "dtype"),
+    "device",
+)
+
+
+@command
+@click.argument("files", nargs=-1, type=PATH, metavar="[FILE]...")
+@click.option("--task", type=click.Choice(["s2s_trans", "s2s_chat"]), required=True, help="Translate into English, or answer.")
+@click.option("--wav_path", multiple=True, type=PATH, help="A recording, as each FILE is one: --wav_path *.wav")
+@click.option("--wav_scp", type=PATH, help="Table of recordings, `ID PATH` a line.")
+@click.option("--model_dir", type=PATH, help="Speech LLM: run folder, model directory or released folder.")
+@click.option("--encoder_path", type=PATH, help="Encoder weights. This and the next four override --model_dir.")
+@click.option("--adapter_path", type=PATH, help="Adapter weights.")
+@click.option("--llm_path", type=PATH, help="LLM folder.")
+@click.option("--lora_dir", type=PATH, help="LoRA folder.")
+@click.option("--cmvn_path", type=PATH, help="CMVN file (am.mvn).")
+@click.option("--adapter_downsample_rate", type=click.IntRange(min=1), help="Of the adapter. [default: the model's, or 2]")
+@click.option("--vocoder_path", type=PATH, required=True, help="HiFi-GAN generator (.pt or .safetensors).")
+@click.option("--vocoder_config", type=PATH, help="Its sizes, as JSON. [default: read off the checkpoint]")
+@click.option("--spk_encoder_path", type=PATH, help="Speaker encoder (.pt or .safetensors); needed for a voice.")
+@click.option("--prompt_wav_path", type=PATH, help="A recording of the voice that answers.")
+@click.option("--voice_from_input", is_flag=True, default=None, help="Answer in the voice of the one who asks.")
+@click.option("--history", type=PATH, help="Earlier turns, a JSON object a line: role (user, assistant), text, optional id.")
+@click.option("--instruction", help="What the LLM is asked, in place of the task's own words.")
+@click.option("--greedy", is_flag=True, default=None, help="Always the best token, in place of sampling.")
+@click.option("--beam_size", type=click.IntRange(1, 64), help="Answers kept side by side. [default: 4]")
+@click.option("--top_p", type=click.FloatRange(0, 1, min_open=True), help="[default: 0.85]")
+@click.option("--top_k", type=click.IntRange(2, 1000), help="[default: 20]")
+@click.option("--temperature", type=click.FloatRange(0.01, 100), help="[default: 1]")
+@click.option("--max_new_tokens", type=click.IntRange(min=1), help="Text and audio tokens of an answer. [default: 1000]")
+@click.option("--seed", type=int, help="What is drawn follows from it and an utterance's id. [default: 0]")
+@click.option("--batch_size", type=click.IntRange(min=1), help="Utterances answered together. [default: 8]")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of the LLM. [default: float32]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "musa"]), help="[default: auto]")
+@click.option("--resume", is_flag=True, default=None, help="Go on with what is in --output_dir.")
+@click.option(
+    "--output_dir", type=PATH, required=True, help="Gets ID.wav, 1best_recog/text, results.jsonl, run.json, journal/."
+)
+def main(files: tuple[str, ...], **options: Any) -> None:
+    """Answer recordings in speech: ID.wav in --output_dir, and `ID<TAB>TEXT` a line on standard output.
+
+    Recordings that fail are named on standard error, the exit status is then 1; the others are not harmed. A run that was
+    killed goes on with --resume.
+    """
+    from pathlib import Path
+
+    from mooer.common.errors import PartialFailure
+    from mooer.pipeline.transcript_folder import check_unused
+
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if files:
+        given["wav_path"] = (*given.get("wav_path", ()), *files)
+    recordings = _recordings(given)
+    conversations = _conversations(given, recordings)
+    check_unused(Path(given["output_dir"]), "resume" in given)
+    failures = _speak(_models(given), recordings, conversations, given)
+    if failures:
+        raise PartialFailure(f"{failures} of {len(recordings)} recordings failed, the others are done")
+
+
+def _recordings(given: dict[str, Any]) -> "list[Recording | Problem]":
+    """What to answer; exits with a message if that is not said in exactly one way."""
+    from mooer.common.errors import DataError
+    from mooer.pipeline.recording_sources import recordings_of_files, recordings_of_table
+
+    if ("wav_path" in given) == ("wav_scp" in given):
+        found = "both" if "wav_path" in given else "neither"
+        raise click.UsageError(f"give either --wav_path or --wav_scp; given: {found}")
+    if "wav_path" in given:
+        return recordings_of_files(given["wav_path"], allow_url=False)
+    recordings = recordings_of_table(given["wav_scp"], allow_url=False)
+    if not recordings:
+        raise DataError(f"--wav_scp {given['wav_scp']} holds no recordings")
+    return recordings
+
+
+def _conversations(given: dict[str, Any], recordings: "list[Recording | Problem]") -> "Conversations":
+    """What was said before."""
+    from mooer.pipeline.spoken import key_of
+    from mooer.text.conversation import Conversations, read_conversations
+
+    if "history" not in given:
+        return Conversations()
+    conversations = read_conversations(given["history"])
+    conversations.check_ids([key_of(item) for item in recordings])
+    return conversations
+
+
+def _models(given: dict[str, Any]) -> "SpeechModels":
+    """The models that the options name."""
+    from pathlib import Path
+
+    from mooer.decode.sampling import SamplingConfig
+    from mooer.models.model_dir import PartPaths
+    from mooer.pipeline.speech_models import SpeechConfig, SpeechModels, SpeechPaths
+
+    sampling = SamplingConfig(**{name: given[name] for name in SAMPLING_OPTIONS if name in given})
+    config = SpeechConfig(sampling=sampling, **{name: given[name] for name in CONFIG_OPTIONS if name in given})
+    named = {name.rsplit("_", 1)[0]: Path(given[name]) for name in PART_OPTIONS if name in given}
+    paths = SpeechPaths(
+        model_dir=given.get("model_dir"),
+        parts=PartPaths(**named),
+        downsample_rate=given.get("adapter_downsample_rate"),
+        vocoder=given["vocoder_path"],
+        vocoder_config=given.get("vocoder_config"),
+        speaker_encoder=given.get("spk_encoder_path"),
+        prompt_wav=given.get("prompt_wav_path"),
+    )
+    return SpeechModels(paths, config)
+
+
+def _speak(
+    models: "SpeechModels",
+    recordings: "list[Recording | Problem]",
+    conversations: "Conversations",
+    given: dict[str, Any],
+) -> int:
+    """Write and print all answers; returns how many recordings failed."""
+    from tqdm import tqdm
+
+    from mooer.pipeline.speech_folder import SpeechFolder, SpeechJob
+    from mooer.pipeline.speech_to_speech import answer_recordings
+
+    models.answers.check_history(conversations.all())
+    settings, record = models.settings(), models.record()
+    job = SpeechJob(recordings=recordings, conversations=conversations, settings=settings, record=record)
+    failures = 0
+    folder = SpeechFolder(given["output_dir"], job, "resume" in given)
+    with folder, tqdm(total=len(recordings), unit="rec", disable=None) as bar:
+        for result in answer_recordings(models, recordings, conversations, folder):
+            failures += _report(result, bar)
+            bar.update()
+    return failures
+
+
+def _report(result: "Spoken | Failure", bar: Any) -> bool:
+    """Print a result, or name what failed; returns whether it did."""
+    from mooer.common.log import get_logger
+    from mooer.decode.hypothesis import Failure
+    from mooer.decode.writer import one_line
+
+    log = get_logger(__name__)
+    if isinstance(result, Failure):
+        log.error("%s failed (%s): %s", result.id, result.reason, result.message)
+        return True
+    with bar.external_write_mode():
+        print(f"{result.key}\t{one_line(result.text).strip()}", flush=True)
+    if result.flags:
+        log.warning("%s: the answer is to be mistrusted: %s", result.key, ", ".join(result.flags))
+    return False
