@@ -67,8 +67,9 @@ def load_audio(
     start: float | None = None,
     end: float | None = None,
     limits: AudioLimits | None = None,
+    target_rate: int = SAMPLE_RATE,
 ) -> Tensor:
-    """Read a recording, or the part of it from `start` to `end` seconds, as mono samples at 16 kHz.
+    """Read a recording, or the part of it from `start` to `end` seconds, as mono samples at 16 kHz, or another rate.
 
     Args:
         source: path; bytes of an audio file; `RawPcm`; ndarray or Tensor: [S], or two axes of which the shorter one is the
@@ -76,6 +77,7 @@ def load_audio(
         sample_rate: rate of an array, needed for arrays only; for files it must be the file's own if given.
         start, end: seconds; only this part is read where the format can be sought in.
         limits: bounds that hold while decoding, whatever a header says.
+        target_rate: of the result, in Hz.
 
     Returns:
         [S] float32, full scale 1 (16-bit value / 32768), S >= 1.
@@ -98,13 +100,13 @@ def load_audio(
         raise AudioError(f"{name}: sample_rate={sample_rate} was given but it has {samples.sample_rate}", "unsupported")
     if not samples.from_integers:
         check_range(samples.values, name)
-    return _to_mono(samples)
+    return _to_mono(samples, target_rate)
 
 
-def _to_mono(samples: _Samples) -> Tensor:
+def _to_mono(samples: _Samples, rate: int) -> Tensor:
     if samples.values.shape[1] == 1:
-        return resample(torch.from_numpy(samples.values[:, 0]), samples.sample_rate, SAMPLE_RATE)
-    return resample(torch.from_numpy(samples.values.T), samples.sample_rate, SAMPLE_RATE).mean(0)
+        return resample(torch.from_numpy(samples.values[:, 0]), samples.sample_rate, rate)
+    return resample(torch.from_numpy(samples.values.T), samples.sample_rate, rate).mean(0)
 
 
 def check_range(values: np.ndarray, name: str) -> None:

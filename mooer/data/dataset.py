@@ -19,6 +19,7 @@ from mooer.common.log import get_logger
 from mooer.data.columns import ColumnCounts
 from mooer.data.config import AugmentConfig, DataConfig, TaskConfig
 from mooer.data.index import UtteranceIndex
+from mooer.data.latent_config import LatentConfig
 from mooer.data.mixture import FRAMES_AN_HOUR, Mixture, MixtureConfig, SourceConfig
 from mooer.data.sampler import BatchRules, EpochPlan, Sizes, plan_epoch
 from mooer.data.survey import survey
@@ -169,7 +170,7 @@ class Planner(Protocol):
 
 
 class Loader:
-    """Batches of one rank, epoch by epoch. Made by `build_loader`, `build_text_loader` and `build_voice_loader`.
+    """Batches of one rank, epoch by epoch. Made by `build_loader` and its like for text, voices and latents.
 
     Args:
         config: of which `num_workers` and `prefetch` are read.
@@ -179,7 +180,7 @@ class Loader:
 
     def __init__(
         self,
-        config: DataConfig | TextDataConfig | VoiceConfig,
+        config: DataConfig | TextDataConfig | VoiceConfig | LatentConfig,
         planner: Planner,
         dataset: Dataset,
         place: tuple[int, int],

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 
 from mooer.common.config import from_dict
 from mooer.common.errors import ConfigError, WeightsError
-from mooer.common.files import require_file
+from mooer.common.files import atomic_write, require_file
 from mooer.models.weights import State, load_state, own_tensors, read_state, write_safetensors
 from mooer.nn.masks import padding_mask
 
 CONTAINER = "generator"
+# Of a folder that training writes.
+WEIGHTS_FILE, RELEASED_FILE, CONFIG_FILE = "vocoder.safetensors", "vocoder.pt", "config.json"
 SLOPE, LAST_SLOPE = 0.1, 0.01
 # Keys of the released configuration that shape the network; the others are about its training and change nothing here.
 SHAPING_KEYS = (
@@ -210,6 +212,12 @@ def write_vocoder(path: str | Path, vocoder: Vocoder) -> None:
     write_safetensors(path, own_tensors(vocoder))
 
 
+def write_released_vocoder(path: str | Path, vocoder: Vocoder) -> None:
+    """Write the weights as the published checkpoints have them, without weight norm."""
+    with atomic_write(path, "wb") as stream:
+        torch.save({CONTAINER: {name: tensor.cpu() for name, tensor in own_tensors(vocoder).items()}}, stream)
+
+
 def read_vocoder_config(path: str | Path) -> VocoderConfig:
     """The sizes in a released JSON configuration. Raises PathError or ConfigError."""
     path = require_file(path, "vocoder configuration")
@@ -247,7 +255,7 @@ def without_weight_norm(state: State) -> State:
 def config_of_state(state: State, source: str) -> VocoderConfig:
     """The sizes that tensors without weight norm tell. Raises WeightsError where they are no generator's.
 
-    A transposed convolution's kernel is twice its rate, as in all published generators.
+    A transposed convolution's kernel is twice its rate and dilations are 1, 3, 5 and so on, as in the published generators.
     """
     try:
         first = state["conv_pre.weight"]
@@ -255,12 +263,13 @@ def config_of_state(state: State, source: str) -> VocoderConfig:
         kernels = [state[f"ups.{index}.weight"].shape[2] for index in range(num_stages)]
         num_blocks = _count(state, "resblocks.{}.convs1.0.weight") // num_stages
         sizes = [state[f"resblocks.{index}.convs1.0.weight"].shape[2] for index in range(num_blocks)]
+        dilations = list(range(1, 2 * _count(state, "resblocks.0.convs1.{}.weight"), 2))
         raw = {
             "upsample_rates": [kernel // 2 for kernel in kernels],
             "upsample_kernel_sizes": kernels,
             "upsample_initial_channel": first.shape[0],
             "resblock_kernel_sizes": sizes,
-            "resblock_dilation_sizes": [list(_DILATIONS)] * num_blocks,
+            "resblock_dilation_sizes": [dilations] * num_blocks,
             "input_num_mels": first.shape[1],
             "cond_channels": state["cond_layer.weight"].shape[1] if "cond_layer.weight" in state else 0,
             "cond_in_each_up_layer": "conds.0.weight" in state,

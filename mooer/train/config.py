@@ -6,6 +6,7 @@ from typing import Literal
 
 from mooer.common.errors import ConfigError
 from mooer.data.config import DataConfig, TaskConfig
+from mooer.data.latent_config import LatentConfig
 from mooer.data.text_config import TextDataConfig
 from mooer.data.voice_config import VoiceConfig
 from mooer.models.builders import ModelConfig
@@ -15,6 +16,7 @@ from mooer.models.punctuation_training import PunctuationModelConfig
 from mooer.models.speaker_classifier import SpeakerModelConfig
 from mooer.models.transformer_lm import TransformerLmConfig
 from mooer.models.vad_training import VadModelConfig
+from mooer.models.vocoder_training import VocoderModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +179,12 @@ class TrainingConfig:
 
 
 # What a model that does not read whole recordings is trained on.
-_INPUTS = {TransformerLmConfig: "text", PunctuationModelConfig: "text", SpeakerModelConfig: "voices"}
+_INPUTS = {
+    TransformerLmConfig: "text",
+    PunctuationModelConfig: "text",
+    SpeakerModelConfig: "voices",
+    VocoderModelConfig: "latents",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,12 +199,14 @@ class RunConfig:
         | VadModelConfig
         | PunctuationModelConfig
         | SpeakerModelConfig
+        | VocoderModelConfig
     )
     """What is trained; its first key, `family`, tells which of these it is."""
-    data: DataConfig | TextDataConfig | VoiceConfig
+    data: DataConfig | TextDataConfig | VoiceConfig | LatentConfig
     """What it is trained on: recordings (`mooer.data.dataset.DataConfig`), with `input: text` text alone
     (`mooer.data.text_config.TextDataConfig`), with `input: voices` crops of recordings and their speakers
-    (`mooer.data.voice_config.VoiceConfig`)."""
+    (`mooer.data.voice_config.VoiceConfig`), with `input: latents` latents and what they are to become
+    (`mooer.data.latent_config.LatentConfig`)."""
     training: TrainingConfig
     """How it is trained."""
 
@@ -208,6 +217,8 @@ class RunConfig:
             self._check_text()
         elif isinstance(self.data, VoiceConfig):
             self._check_voices()
+        elif isinstance(self.data, LatentConfig):
+            self._check_latents()
         else:
             self._check_audio()
         has_dev = self.data.dev_list is not None
@@ -247,6 +258,13 @@ class RunConfig:
         _require(bins == size, f"data.num_mel_bins is {bins}, but model.network.feat_dim is {size}; they must be equal")
         is_plain = self.training.validation_error_rate == "none"
         _require(is_plain, "a speaker model writes no text: leave validation_error_rate at none")
+
+    def _check_latents(self) -> None:
+        is_plain = self.training.validation_error_rate == "none"
+        _require(is_plain, "a vocoder writes no text: leave validation_error_rate at none")
+        _require(
+            self.training.zero_stage < 3, "a vocoder is trained with zero_stage 0, 1 or 2: its parts see each other's weights"
+        )
 
     def _check_vad(self) -> None:
         data, frontend = self.data, self.data.frontend

@@ -9,6 +9,7 @@ from mooer.train.families.punctuation import PunctuationFamily
 from mooer.train.families.speaker import SpeakerFamily
 from mooer.train.families.speech import CtcFamily, SpeechLlmFamily
 from mooer.train.families.vad import VadFamily
+from mooer.train.families.vocoder import VocoderFamily
 
 _FAMILIES = {
     "speech_llm": SpeechLlmFamily,
@@ -19,6 +20,7 @@ _FAMILIES = {
     "fsmn_vad": VadFamily,
     "punctuation": PunctuationFamily,
     "speaker": SpeakerFamily,
+    "vocoder": VocoderFamily,
 }
 
 
