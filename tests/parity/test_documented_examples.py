@@ -46,3 +46,9 @@ def test_long_audio(golden_paraformer, tmp_path):
     assert text.startswith("继。Gram为为，在为")
     assert sentences[0] == "640 880 继。 1"
     assert sum(int(line.rsplit(" ", 1)[1]) for line in sentences) > 40
+
+
+def test_audio_tokens(golden, tmp_path):
+    (line,) = run_example("speech_out.md", tmp_path, {"voice.wav": golden / "wav" / "utt2.wav"})
+    assert re.fullmatch(r"(<\|audio_\d+\|>){3}", line)
+    assert (tmp_path / "tokens.safetensors").is_file()
