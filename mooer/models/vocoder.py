@@ -35,6 +35,7 @@ SHAPING_KEYS = (
     "sampling_rate",
 )
 _EDGE_KERNEL = 7
+_NEWER_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 _DILATIONS = (1, 3, 5)
 
 
@@ -238,9 +239,13 @@ def _shaping(raw: Mapping[str, Any], where: str) -> VocoderConfig:
 def without_weight_norm(state: State) -> State:
     """The same weights without weight norm: each direction `weight_v` scaled to the length `weight_g` of its first axis.
 
+    torch's newer names for the two are read as well.
+
     Raises:
         WeightsError: one of the two is missing, or they do not fit together.
     """
+    for newer, older in _NEWER_NAMES.items():
+        state = {name.replace(newer, older): tensor for name, tensor in state.items()}
     plain = {name: tensor for name, tensor in state.items() if not name.endswith((".weight_g", ".weight_v"))}
     for stem in dict.fromkeys(name[:-2] for name in state if name.endswith((".weight_g", ".weight_v"))):
         length, direction = state.get(f"{stem}_g"), state.get(f"{stem}_v")

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from mooer.decode.generate import GenerateConfig, Generator, Prompt
+from mooer.decode.sampling import SamplingConfig
 from mooer.models.model_dir import PartPaths
 from mooer.models.released import load_released
 
@@ -61,6 +62,36 @@ def test_ids_are_whole(facts):
         for mode in MODES:
             for ids in facts["tasks"][task]["decode"][mode]["ids"]:
                 assert ids[-1] == facts["eos_token_id"] or len(ids) == 20
+
+
+@pytest.fixture(scope="module")
+def prompts(golden):
+    tensors = load_file(golden / "model_infer_asr.safetensors")
+    return [row[mask] for row, mask in zip(tensors["inputs_embeds"], tensors["attention_mask"], strict=True)]
+
+
+def test_draws_from_the_best_token_alone_are_greedy(prompts, facts, llm):
+    config = GenerateConfig(beam_size=1, sampling=SamplingConfig(top_p=1e-9))
+    for seed in (0, 1):
+        some = [Prompt(embeddings=item, max_new_tokens=20, seed=seed) for item in prompts]
+        answers = dict(Generator(llm, facts["eos_token_id"], config).run(some))
+        greedy = facts["tasks"]["asr"]["decode"]["greedy"]["ids"]
+        ids = [[*answers[index][0].tokens, *[facts["eos_token_id"]] * answers[index][0].ended] for index in range(len(some))]
+        assert ids == greedy
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_drawn_answers_do_not_depend_on_the_company(prompts, facts, llm, beam_size):
+    def answers(order, max_cost):
+        config = GenerateConfig(beam_size=beam_size, max_cost=max_cost, sampling=SamplingConfig(top_p=1.0, temperature=3.0))
+        some = [Prompt(embeddings=prompts[index % 3], max_new_tokens=20, seed=index) for index in order]
+        found = dict(Generator(llm, facts["eos_token_id"], config).run(some))
+        return {index: found[place][0].tokens for place, index in enumerate(order)}
+
+    alone = {index: answers([index], 1)[index] for index in range(6)}
+    assert len(set(alone.values())) > 3  # the same prompt has other answers with other seeds
+    for order, max_cost in ((range(6), 1), (range(6), 2), (range(6), 24), ([4, 1, 5, 0, 2, 3], 3)):
+        assert answers(list(order), max_cost) == alone
 
 
 def test_nothing_to_do(llm, facts):

@@ -74,6 +74,16 @@ def test_written_and_read_again(folder, tensors, tmp_path):
     assert torch.equal(again(*arguments)[0], vocoder(*arguments)[0])
 
 
+def test_torch_s_newer_names_of_weight_norm(folder, tensors, tmp_path):
+    newer = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+    state = load_file(folder / FORMS[1])
+    for old, new in newer.items():
+        state = {name.replace(old, new): tensor for name, tensor in state.items()}
+    torch.save({"generator": state}, tmp_path / "newer.pt")
+    waves, _ = load_vocoder(tmp_path / "newer.pt")(tensors["latent"], torch.tensor([11]), tensors["speaker_embedding"][:, :, 0])
+    torch.testing.assert_close(waves, tensors["wave"][0], rtol=0, atol=ATOL)
+
+
 def test_refusals(folder, tmp_path):
     with pytest.raises(PathError, match="vocoder"):
         load_vocoder(tmp_path / "gone.pt")
