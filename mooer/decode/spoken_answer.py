@@ -18,7 +18,7 @@ from mooer.common.errors import ConfigError, DataError
 from mooer.common.lengths import adapter_frames
 from mooer.common.seed import derived_seed
 from mooer.decode.generate import GenerateConfig, Generator, Prompt
-from mooer.decode.hypothesis import CUT, REPETITION, Refusal
+from mooer.decode.hypothesis import CUT, REPETITION, TOO_SHORT, Refusal
 from mooer.decode.repetition import is_repetitive
 from mooer.decode.search import Generated
 from mooer.features.frontend import FrontendConfig
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 AUDIO_START = "<|audio_start|>"
 # The last positions say how the answer ends, and are not spoken.
 SILENT_POSITIONS = 6
-TOO_SHORT, TOO_LONG, NOT_FINITE = "too_short", "too_long", "not_finite"
+TOO_LONG, NOT_FINITE = "too_long", "not_finite"
 NO_AUDIO_START, NO_SPEECH = "no_audio_start", "no_speech"
 
 
@@ -100,7 +100,7 @@ class SpokenAnswerDecoder:
     def check_history(self, history: Sequence[Turn]) -> None:
         """Raise DataError for a turn that would end itself, or begin another."""
         for turn in history:
-            special = next((token for token in self._tokenizer.all_special_tokens if token in turn.text), None)
+            special = next((token for token in (AUDIO_START, *self._tokenizer.all_special_tokens) if token in turn.text), None)
             if special is not None:
                 raise DataError(f"a turn of the history holds {special}, which means something else to the LLM; remove it")
 
