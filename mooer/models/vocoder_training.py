@@ -68,8 +68,7 @@ class VocoderTraining(nn.Module):
         """
         batch, num_latents = latents.shape[:2]
         made, _ = self.generator(latents, torch.full((batch,), num_latents), voices)
-        # In float32, as differences of logarithms are small.
-        distance = (self.log_mel(made.float()) - self.log_mel(waveforms.float())).abs().mean()
+        distance = (self.log_mel(made) - self.log_mel(waveforms)).abs().mean()
         loss = self._whole(distance, made, waveforms) if self.training else distance
         count = torch.tensor(batch, device=latents.device)
         return LossOutput(loss * batch, count, torch.zeros_like(count), torch.zeros_like(count))

@@ -260,11 +260,13 @@ class RunConfig:
         _require(is_plain, "a speaker model writes no text: leave validation_error_rate at none")
 
     def _check_latents(self) -> None:
-        is_plain = self.training.validation_error_rate == "none"
+        training = self.training
+        is_plain = training.validation_error_rate == "none"
         _require(is_plain, "a vocoder writes no text: leave validation_error_rate at none")
-        _require(
-            self.training.zero_stage < 3, "a vocoder is trained with zero_stage 0, 1 or 2: its parts see each other's weights"
-        )
+        is_whole = training.zero_stage < 3
+        _require(is_whole, "a vocoder is trained with zero_stage 0, 1 or 2: its parts see each other's weights")
+        is_exact = training.dtype == "float32"
+        _require(is_exact, "a vocoder is trained in float32: in two bytes a value, a waveform is mostly noise")
 
     def _check_vad(self) -> None:
         data, frontend = self.data, self.data.frontend

@@ -165,6 +165,7 @@ def test_recordings_that_do_not_fit_are_counted(corpus, tmp_path):
     [
         ("data={input: text}", "model.family vocoder needs latents"),
         ("training.zero_stage=3", "zero_stage 0, 1 or 2"),
+        ("training.dtype=bfloat16", "trained in float32"),
         ("training.validation_error_rate=cer", "writes no text"),
         ("model.network.upsample_rates=[8]", "as many values"),
         ("model.discriminators.shrinking=3", "shrinking"),
@@ -177,3 +178,11 @@ def test_a_wrong_configuration_is_refused(corpus, tmp_path, change, message):
     done = CliRunner().invoke(main, ["--config", str(config), "--output_dir", str(tmp_path / "exp"), "--set", change])
     assert done.exit_code == 2, done.stderr
     assert message in done.stderr
+
+
+def test_gradients_that_are_split_over_ranks(corpus, tmp_path):
+    config = write_config(corpus, tmp_path / "train.yaml", max_steps=3)
+    for stage in (0, 2):
+        train(config, tmp_path / str(stage), "--set", f"training.zero_stage={stage}")
+    plain, split = ([event["loss"] for event in events(tmp_path / name, "step")] for name in ("0", "2"))
+    assert split == pytest.approx(plain, rel=1e-5)
