@@ -28,11 +28,16 @@ CONTAINER = "generator"
 # Of a folder that training writes.
 WEIGHTS_FILE, RELEASED_FILE, CONFIG_FILE = "vocoder.safetensors", "vocoder.pt", "config.json"
 SLOPE, LAST_SLOPE = 0.1, 0.01
-# Keys of the released configuration that shape the network; the others are about its training and change nothing here.
+# Keys of the released configuration that shape the network, and those about its training, which change nothing here.
 SHAPING_KEYS = (
     *("resblock", "upsample_rates", "upsample_kernel_sizes", "upsample_initial_channel", "resblock_kernel_sizes"),
     *("resblock_dilation_sizes", "input_num_mels", "cond_channels", "cond_in_each_up_layer", "input_up_scale_factor"),
     "sampling_rate",
+)
+TRAINING_KEYS = (
+    *("num_gpus", "batch_size", "learning_rate", "adam_b1", "adam_b2", "lr_decay", "seed", "discriminator_periods"),
+    *("segment_size", "num_mels", "num_freq", "n_fft", "hop_size", "win_size", "fmin", "fmax", "fmax_for_loss"),
+    *("num_workers", "dist_config", "input_n_fft", "input_hop_size", "input_win_size", "input_sampling_rate"),
 )
 _EDGE_KERNEL = 7
 _NEWER_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
@@ -228,6 +233,9 @@ def read_vocoder_config(path: str | Path) -> VocoderConfig:
         raise ConfigError(f"{path} is not JSON: {error}") from error
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{path} must hold a JSON object, found {type(raw).__name__}")
+    unknown = [key for key in raw if key not in (*SHAPING_KEYS, *TRAINING_KEYS)]
+    if unknown:
+        raise ConfigError(f"{path}: unknown key {unknown[0]!r}; valid keys: {', '.join(SHAPING_KEYS)}")
     return _shaping(raw, str(path))
 
 

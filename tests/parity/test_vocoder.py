@@ -110,6 +110,7 @@ def test_refusals(folder, tmp_path):
         ({"resblock_kernel_sizes": [3]}, "as many values"),
         ({"resblock": "2"}, "resblock"),
         ({"cond_channels": -1}, "cond_channels"),
+        ({"upsample_rate": [8]}, "unknown key 'upsample_rate'"),
     ],
 )
 def test_impossible_configurations(tmp_path, wrong, message):
