@@ -105,6 +105,8 @@ class Engine:
             from mooer.train.expert_layers import ExpertLayers
 
             model.expert_layers = ExpertLayers(model, config.expert_parallel)
+        if self._stage:
+            _trust(type(optimizer))
         sizes = sum(parameter.numel() for _, parameter in self._trained)
         self._deepspeed, *_ = deepspeed.initialize(
             model=model.to(device), optimizer=optimizer, config=_deepspeed_config(config, sizes), dist_init_required=False
@@ -261,8 +263,6 @@ def _deepspeed_config(config: TrainingConfig, num_parameters: int) -> dict[str, 
         "zero_optimization": _zero_config(config, bucket),
         # Offloaded states are updated by torch's fused Adam too: DeepSpeed's own would need a compiler.
         "zero_force_ds_cpu_optimizer": False,
-        # It knows torch's own optimizers by name, and not ExactAdam.
-        "zero_allow_untested_optimizer": True,
     }
 
 
@@ -279,6 +279,14 @@ def _zero_config(config: TrainingConfig, bucket: int) -> dict[str, Any]:
         # Tensors smaller than that are kept whole on every rank.
         settings["stage3_param_persistence_threshold"] = 10_000
     return settings
+
+
+def _trust(optimizer_class: type[torch.optim.Optimizer]) -> None:
+    """Let ZeRO work with an optimizer of ours, which is no class of torch's own."""
+    from deepspeed.runtime.zero.utils import ZERO_SUPPORTED_OPTIMIZERS
+
+    if optimizer_class not in ZERO_SUPPORTED_OPTIMIZERS:
+        ZERO_SUPPORTED_OPTIMIZERS.append(optimizer_class)
 
 
 def _round_as_torch() -> None:
@@ -309,7 +317,8 @@ def _own_view(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]
 def _quiet_deepspeed() -> Any:
     """The deepspeed module, with warnings only and on stderr, and without its shared-memory operator for CPUs.
 
-    That operator serves inference alone, yet DeepSpeed compiles it at start-up; without it no compiler is needed.
+    That operator serves inference alone, yet DeepSpeed compiles it at start-up; without it no compiler is needed. No other
+    operator is asked for, so DeepSpeed need not try which of them would work.
     """
     import deepspeed
     from deepspeed.utils import logger
@@ -318,5 +327,5 @@ def _quiet_deepspeed() -> Any:
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stdout, sys.__stdout__):
             handler.setStream(sys.stderr)
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
     return deepspeed

@@ -1,5 +1,7 @@
 """Parameter groups, Adam, and the learning rate as a pure function of the step."""
 
+import functools
+import inspect
 import math
 
 import torch
@@ -24,9 +26,19 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
         raise ConfigError("the model has no trainable parameter; take a part out of model.freeze")
     settings = {"lr": config.learning_rate, "betas": config.betas, "eps": config.eps}
     if not config.fused:
-        return ExactAdam(groups, **settings, decoupled=config.name == "adamw")
+        return _uncompiled(ExactAdam)(groups, **settings, decoupled=config.name == "adamw")
     cls = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.name]
-    return cls(groups, **settings, fused=True)
+    return _uncompiled(cls)(groups, **settings, fused=True)
+
+
+@functools.cache
+def _uncompiled(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The same optimizer without what torch wraps around its methods for its compiler.
+
+    Nothing is compiled here, yet to say so the wrappers import the compiler: a third of what training takes to start.
+    """
+    plain = {name: inspect.unwrap(getattr(cls, name)) for name in ("add_param_group", "zero_grad", "state_dict", "step")}
+    return type(cls.__name__, (cls,), plain | {"step": torch.no_grad()(plain["step"])})
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:

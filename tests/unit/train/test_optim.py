@@ -1,4 +1,6 @@
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -44,8 +46,28 @@ def test_groups_by_part_and_decay(model):
 
 
 def test_the_kind_of_adam(model):
-    assert type(build_optimizer(model, OptimizerConfig(name="adam"))) is torch.optim.Adam
-    assert type(build_optimizer(model, OptimizerConfig(name="adamw"))) is torch.optim.AdamW
+    assert type(build_optimizer(model, OptimizerConfig(name="adam"))).__base__ is torch.optim.Adam
+    assert type(build_optimizer(model, OptimizerConfig(name="adamw"))).__base__ is torch.optim.AdamW
+
+
+WITHOUT_COMPILER = """
+import sys, torch
+from mooer.train.config import OptimizerConfig
+from mooer.train.optim import build_optimizer
+for fused in (True, False):
+    layer = torch.nn.Linear(2, 2)
+    optimizer = build_optimizer(layer, OptimizerConfig(fused=fused))
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.state_dict()
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+def test_steps_need_no_compiler():
+    """Its import would take as long as torch's own, at every start."""
+    assert subprocess.run([sys.executable, "-c", WITHOUT_COMPILER]).returncode == 0
 
 
 def test_unknown_parts_and_nothing_to_train(model):
