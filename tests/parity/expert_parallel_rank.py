@@ -1,6 +1,5 @@
 """What a rank of test_expert_parallel.py does."""
 
-import importlib
 import json
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from mooer.train.config import TrainingConfig
 from mooer.train.engine import Engine, processes
 from mooer.train.optim import build_optimizer
 
-for name in ("deepspeed", "torch._dynamo"):  # what takes longest to import, before the ranks are forked
-    importlib.import_module(name)
 CPU = torch.device("cpu")
 SHARING = 2
 RUNS = {"w2.nocap": 2, "w2.cap0.75": 2, "w2.eval": 2, "w4e2.nocap": 4}

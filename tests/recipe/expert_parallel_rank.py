@@ -1,6 +1,5 @@
 """What a rank of test_expert_parallel.py does where it is not `bin/train.py`."""
 
-import importlib
 from pathlib import Path
 
 import torch
@@ -10,8 +9,6 @@ from mooer.train.config import RunConfig
 from mooer.train.engine import processes
 from mooer.train.run import run_training
 
-for name in ("deepspeed", "torch._dynamo"):  # what takes longest to import, before the ranks are forked
-    importlib.import_module(name)
 STAGES = {
     "zero_0": (),
     "zero_1": ("training.zero_stage=1",),

@@ -16,6 +16,9 @@ from mooer.train.export import export_run
 from mooer.train.plan import plan_run
 from mooer.train.run import run_training
 
+from ..ranks import run_ranks
+from . import train_rank
+
 pytestmark = pytest.mark.slow
 ORDER = ("one", "two", "three", "four")
 EIGHT_STEPS = {"max_steps": 8, "schedule": {"warmup_steps": 4, "total_steps": 8}}
@@ -148,7 +151,7 @@ def test_a_run_in_parts_is_the_run(tone_runs, eight_steps, tmp_path):
 
 def test_two_ranks(tone_runs, text_runs, eight_steps, tmp_path):
     """Dropout is drawn by the place in the epoch, so that two ranks with ZeRO 2 do what one does with two micro-batches."""
-    tone_runs.train(text_runs(tmp_path / "two.yaml", **EIGHT_STEPS, zero_stage=2), tmp_path / "two", ranks=2)
+    run_ranks(train_rank.__file__, [2], text_runs(tmp_path / "two.yaml", **EIGHT_STEPS, zero_stage=2), tmp_path / "two")
     _assert_same_losses(tone_runs, eight_steps / "exp", tmp_path / "two")
 
 

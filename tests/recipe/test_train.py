@@ -15,6 +15,9 @@ from mooer.train.export import export_run
 from mooer.train.plan import plan_run
 from mooer.train.run import run_training
 
+from ..ranks import run_ranks
+from . import train_rank
+
 pytestmark = pytest.mark.slow
 
 
@@ -199,10 +202,9 @@ def test_two_launchers_are_one_run(tone_runs, tmp_path):
 def test_more_ranks_than_batches(tone_runs, tmp_path):
     """One batch an epoch for two ranks: the second takes part with nothing of its own."""
     config = tone_runs.file(tmp_path / "train.yaml", zero_stage=2, max_epochs=3)
-    everything = ("--set", "data.max_batch_frames=1000000", "--set", "data.num_buckets=1")
-    tone_runs.train(config, tmp_path / "two", *everything, ranks=2)
-    overrides = everything[1::2]
-    run_training(load_yaml(config, RunConfig, overrides), tmp_path / "one")
+    everything = ("data.max_batch_frames=1000000", "data.num_buckets=1")
+    run_ranks(train_rank.__file__, [2], config, tmp_path / "two", *everything)
+    run_training(load_yaml(config, RunConfig, everything), tmp_path / "one")
     assert len(tone_runs.losses(tmp_path / "one")) == 3
     assert tone_runs.losses(tmp_path / "two") == pytest.approx(tone_runs.losses(tmp_path / "one"), rel=2e-5)
     assert set(map(str, tone_runs.utterance_ids(tmp_path / "two", rank=1).values())) == {"[None]"}

@@ -19,6 +19,9 @@ from mooer.train.plan import plan_run
 from mooer.train.run import run_training
 from tools.expert_use import main as expert_use
 
+from ..ranks import run_ranks
+from . import train_rank
+
 pytestmark = pytest.mark.slow
 
 ENCODER = {"output_size": 32, "attention_heads": 2, "linear_units": 64, "num_blocks": 2, "kernel_size": 5}
@@ -112,7 +115,7 @@ def test_a_run_in_parts_is_the_run(tone_runs, configured, tmp_path):
 def test_two_ranks_make_the_steps_of_one(tone_runs, configured, tmp_path):
     config = configured(with_experts(), max_steps=3, accumulation=2)
     run(config, tmp_path / "one")
-    tone_runs.train(config, tmp_path / "two", "--set", "training.accumulation=1", "--device", "cpu", ranks=2)
+    run_ranks(train_rank.__file__, [2], config, tmp_path / "two", "training.accumulation=1")
     losses = tone_runs.losses(tmp_path / "two")
     assert len(losses) == 3
     assert losses == pytest.approx(tone_runs.losses(tmp_path / "one"), rel=1e-4)

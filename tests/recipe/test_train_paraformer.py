@@ -20,6 +20,9 @@ from mooer.train.export import export_run
 from mooer.train.plan import plan_run
 from mooer.train.run import run_training
 
+from ..ranks import run_ranks
+from . import train_rank
+
 pytestmark = pytest.mark.slow
 
 
@@ -101,8 +104,7 @@ def test_two_ranks_make_the_steps_of_one(tone_runs, configured, tmp_path):
     wide = "model.encoder={output_size: 64, attention_heads: 2, linear_units: 64, num_blocks: 2, kernel_size: 5}"
     run(config, tmp_path / "one", wide, "training.gradient_checkpointing=true")
     changes = (wide, "training.accumulation=1", "training.zero_stage=3")
-    spread = [part for change in changes for part in ("--set", change)]
-    tone_runs.train(config, tmp_path / "two", *spread, "--device", "cpu", ranks=2)
+    run_ranks(train_rank.__file__, [2], config, tmp_path / "two", *changes)
     losses = tone_runs.losses(tmp_path / "two")
     assert len(losses) == 3
     assert losses == pytest.approx(tone_runs.losses(tmp_path / "one"), rel=1e-4)

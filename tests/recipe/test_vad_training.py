@@ -21,6 +21,9 @@ from mooer.train.export import export_run
 from mooer.train.plan import plan_run
 from mooer.train.run import run_training
 
+from ..ranks import run_ranks
+from . import train_rank
+
 pytestmark = pytest.mark.slow
 
 RATE = 16000
@@ -122,7 +125,7 @@ def curve(training_file, tone_runs, tmp_path):
 
 def test_two_ranks_make_the_steps_of_one(training_file, curve, tone_runs, tmp_path):
     config = training_file(training={"max_steps": 4, "zero_stage": 2})
-    tone_runs.train(config, tmp_path / "two", "--device", "cpu", ranks=2)
+    run_ranks(train_rank.__file__, [2], config, tmp_path / "two")
     assert tone_runs.losses(tmp_path / "two") == pytest.approx(curve, rel=2e-5)
 
 
