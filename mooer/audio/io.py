@@ -6,28 +6,22 @@ resampled first, then the channels are averaged, as the released inference does.
 """
 
 import dataclasses
-import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mooer.audio.containers import decode_container, open_container
-from mooer.audio.ffmpeg import container_name, decode_with_ffmpeg
+from mooer.audio.decoding import Samples, check_range, decode
 from mooer.audio.limits import AudioLimits, check_format
 from mooer.audio.pcm import ENCODINGS, decode_pcm, is_float, sample_bytes
 from mooer.audio.resample import resample
 from mooer.audio.segment import frame_range
-from mooer.audio.source import AudioStream, open_source
-from mooer.audio.wav import WavHeader, read_wav_header
+from mooer.audio.source import open_source
 from mooer.common.errors import AudioError
 from mooer.common.lengths import SAMPLE_RATE
 
-# Float samples have full scale 1. Peaks this far above it are integers stored as floats, which would pass as very loud speech.
-MAX_PEAK = 100.0
 _DEFAULT_LIMITS = AudioLimits()
-INTEGER_SUBTYPES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"}
 # numpy kind and bytes of signed integers -> scale to full scale 1
 _INTEGER_SCALES = {("i", 1): 2.0**-7, ("i", 2): 2.0**-15, ("i", 4): 2.0**-31}
 
@@ -47,17 +41,6 @@ class RawPcm:
 
 
 Source = str | Path | bytes | bytearray | memoryview | RawPcm | np.ndarray | Tensor
-
-
-@dataclasses.dataclass(frozen=True)
-class _Samples:
-    """Decoded samples, before resampling."""
-
-    values: np.ndarray
-    """[S, channels] float32."""
-    sample_rate: int
-    from_integers: bool
-    """Whether they came from integers, so that they cannot be out of range."""
 
 
 def load_audio(
@@ -93,7 +76,7 @@ def load_audio(
         samples, name = _from_raw(source, start, end, limits), "raw samples"
     elif isinstance(source, (str, Path, bytes, bytearray, memoryview)):
         with open_source(source) as audio:
-            samples, name = _decode(audio, start, end, limits), audio.name
+            samples, name = decode(audio, start, end, limits), audio.name
     else:
         raise AudioError(f"a recording cannot be a {type(source).__name__}; give a path, bytes or an array", "unsupported")
     if sample_rate is not None and sample_rate != samples.sample_rate:
@@ -103,46 +86,13 @@ def load_audio(
     return _to_mono(samples, target_rate)
 
 
-def _to_mono(samples: _Samples, rate: int) -> Tensor:
+def _to_mono(samples: Samples, rate: int) -> Tensor:
     if samples.values.shape[1] == 1:
         return resample(torch.from_numpy(samples.values[:, 0]), samples.sample_rate, rate)
     return resample(torch.from_numpy(samples.values.T), samples.sample_rate, rate).mean(0)
 
 
-def check_range(values: np.ndarray, name: str) -> None:
-    """Raise AudioError for float samples that are not finite (not_finite) or far beyond full scale (unsupported)."""
-    peak = max(float(values.max()), -float(values.min()))
-    if not math.isfinite(peak):
-        raise AudioError(f"{name}: it holds values that are not finite (NaN or infinity)", "not_finite")
-    if peak > MAX_PEAK:
-        message = f"{name}: float samples reach {peak:g} but full scale is 1; divide them by the full scale of their integers"
-        raise AudioError(message, "unsupported")
-
-
-def _decode(audio: AudioStream, start: float | None, end: float | None, limits: AudioLimits) -> _Samples:
-    header = read_wav_header(audio)
-    if header is not None and header.encoding is not None:
-        return _from_wav(audio, header, start, end, limits)
-    if container_name(audio):
-        values, sample_rate = decode_with_ffmpeg(audio, start, end, limits)
-        return _Samples(values, sample_rate, False)
-    with open_container(audio) as sound:
-        values = decode_container(audio, sound, start, end, limits)
-        return _Samples(values, sound.samplerate, sound.subtype in INTEGER_SUBTYPES)
-
-
-def _from_wav(audio: AudioStream, header: WavHeader, start: float | None, end: float | None, limits: AudioLimits) -> _Samples:
-    first, stop = frame_range(audio.name, header.num_frames, header.sample_rate, start, end)
-    limits.check(audio.name, stop - first, header.sample_rate, header.channels)
-    audio.stream.seek(header.data_start + first * header.frame_bytes)
-    wanted = (stop - first) * header.frame_bytes
-    data = audio.stream.read(wanted)
-    if len(data) < wanted:
-        raise AudioError(f"{audio.name}: the file became shorter while it was read", "truncated")
-    return _Samples(decode_pcm(data, header.channels, header.encoding), header.sample_rate, not is_float(header.encoding))
-
-
-def _from_raw(raw: RawPcm, start: float | None, end: float | None, limits: AudioLimits) -> _Samples:
+def _from_raw(raw: RawPcm, start: float | None, end: float | None, limits: AudioLimits) -> Samples:
     name = "raw samples"
     check_raw(raw)
     with open_source(raw.data) as audio:
@@ -154,7 +104,7 @@ def _from_raw(raw: RawPcm, start: float | None, end: float | None, limits: Audio
     first, stop = frame_range(name, num_frames, raw.sample_rate, start, end)
     limits.check(name, stop - first, raw.sample_rate, raw.channels)
     data = memoryview(contents)[first * frame_bytes : stop * frame_bytes]
-    return _Samples(decode_pcm(data, raw.channels, raw.encoding), raw.sample_rate, not is_float(raw.encoding))
+    return Samples(decode_pcm(data, raw.channels, raw.encoding), raw.sample_rate, not is_float(raw.encoding))
 
 
 def check_raw(raw: RawPcm) -> None:
@@ -167,14 +117,14 @@ def check_raw(raw: RawPcm) -> None:
 
 def _from_array(
     array: np.ndarray | Tensor, sample_rate: int | None, start: float | None, end: float | None, limits: AudioLimits
-) -> _Samples:
+) -> Samples:
     if sample_rate is None:
         raise AudioError("an array needs sample_rate=", "unsupported")
     values = channels_last(array)
     check_format("array", sample_rate, values.shape[1])
     first, stop = frame_range("array", len(values), sample_rate, start, end)
     limits.check("array", stop - first, sample_rate, values.shape[1])
-    return _Samples(full_scale(values[first:stop]), sample_rate, values.dtype.kind != "f")
+    return Samples(full_scale(values[first:stop]), sample_rate, values.dtype.kind != "f")
 
 
 def full_scale(values: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from mooer.audio.containers import container_blocks, open_container
+from mooer.audio.decoding import INTEGER_SUBTYPES, check_range
 from mooer.audio.ffmpeg import container_name, ffmpeg_blocks
-from mooer.audio.io import INTEGER_SUBTYPES, RawPcm, Source, channels_last, check_range, check_raw, full_scale
+from mooer.audio.io import RawPcm, Source, channels_last, check_raw, full_scale
 from mooer.audio.limits import AudioLimits, check_format
 from mooer.audio.pcm import decode_pcm, is_float, sample_bytes
 from mooer.audio.resample import ResampleStream

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from mooer.audio.io import load_audio
+from mooer.audio.decoding import decoded_length
 from mooer.common.errors import AudioError, DataError, PathError
 from mooer.common.files import require_dir
 from mooer.common.lengths import SAMPLE_RATE, WINDOW_SAMPLES
 from mooer.common.speech_times import SPEECH_LABEL, parse_speech_times
-from mooer.data.archives import read_matrix
 from mooer.data.directory import (
     AUDIO_TABLE,
     FEATURE_TABLE,
@@ -120,16 +119,18 @@ def audio_seconds(task: tuple[str, str]) -> float | str:
     value, folder = task
     try:
         reference = parse_audio(value, folder)
-        waveform = load_audio(reference.path, start=reference.start, end=reference.end)
+        num_samples = decoded_length(reference.path, start=reference.start, end=reference.end)
     except (AudioError, DataError) as error:
         return str(error)
-    if len(waveform) < WINDOW_SAMPLES:
-        return f"{len(waveform)} samples are too short; a frame needs {WINDOW_SAMPLES}"
-    return len(waveform) / SAMPLE_RATE
+    if num_samples < WINDOW_SAMPLES:
+        return f"{num_samples} samples are too short; a frame needs {WINDOW_SAMPLES}"
+    return num_samples / SAMPLE_RATE
 
 
 def feature_seconds(task: tuple[str, str]) -> float | str:
     """Duration of a feature matrix (value of feats.scp, its folder), or what is wrong with it."""
+    from mooer.data.archives import read_matrix
+
     value, folder = task
     path, separator, offset = value.rpartition(":")
     try:

@@ -12,12 +12,11 @@ import wave
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mooer.audio.io import load_audio
+from mooer.audio.decoding import decoded_length
 from mooer.common.errors import AudioError, ConfigError, DataError
 from mooer.common.files import atomic_write
 from mooer.common.lengths import SAMPLE_RATE
@@ -25,8 +24,10 @@ from mooer.common.log import get_logger
 from mooer.data.lists import write_data_list
 from mooer.data.parallel import chunks, map_in_order
 from mooer.data.shards import AUDIO_EXTENSIONS, ShardEntry, check_id, write_shard
-from mooer.data.survey import with_length
 from mooer.data.utterance import AudioRef, Problem, Utterance, to_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LIST_NAME, AUDIO_FOLDER = "data.list", "wav"
 RAW_CHUNK = 200
@@ -78,6 +79,8 @@ def make_shards(
     Raises:
         DataError: an id or label that cannot name a member; a segment or an unknown ending with audio_format keep.
     """
+    import torch  # noqa: F401 (once, before the processes are forked)
+
     output_dir = Path(output_dir)
     _check_names(utterances, options)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -115,6 +118,8 @@ def _with_first(first: ShardEntry, rest: Iterator[ShardEntry]) -> Iterator[Shard
 
 
 def _entries(utterances: Sequence[Utterance], audio_format: str, problems: list[Problem]) -> Iterator[ShardEntry]:
+    from mooer.audio.io import load_audio
+
     for utterance in utterances:
         reference = utterance.audio
         try:
@@ -129,8 +134,10 @@ def _entries(utterances: Sequence[Utterance], audio_format: str, problems: list[
             yield ShardEntry(utterance.id, utterance.labels, audio, extension)
 
 
-def encode_audio(waveform: Tensor, audio_format: str, sample_rate: int = SAMPLE_RATE) -> bytes:
+def encode_audio(waveform: "Tensor", audio_format: str, sample_rate: int = SAMPLE_RATE) -> bytes:
     """Samples [S] of full scale 1 as a wav or flac file of 16 bit; what was 16 bit before keeps its values."""
+    import torch
+
     samples = (waveform * 32768.0).round_().clamp_(-32768, 32767).to(torch.int16).numpy()
     stream = io.BytesIO()
     if audio_format == "flac":
@@ -208,14 +215,25 @@ def measure_utterances(utterances: Sequence[Utterance], copies: Path | None) -> 
         reference = utterance.audio
         try:
             if reference is None:
+                from mooer.data.survey import with_length
+
                 measured.append(with_length(utterance))
                 continue
-            waveform = load_audio(reference.path, start=reference.start, end=reference.end)
-            if copies is not None:
-                reference = AudioRef(path=str(copies / f"{utterance.id}.wav"))
-                with atomic_write(reference.path, "wb") as stream:
-                    stream.write(encode_audio(waveform, "wav"))
-            measured.append(dataclasses.replace(utterance, audio=reference, num_samples=len(waveform)))
+            if copies is None:
+                num_samples = decoded_length(reference.path, start=reference.start, end=reference.end)
+            else:
+                reference, num_samples = _copied(reference, copies / f"{utterance.id}.wav")
+            measured.append(dataclasses.replace(utterance, audio=reference, num_samples=num_samples))
         except AudioError as error:
             measured.append(Problem(utterance.id, error.reason, str(error)))
     return measured
+
+
+def _copied(reference: AudioRef, path: Path) -> tuple[AudioRef, int]:
+    """Write a copy at 16 kHz; returns where it is and its number of samples."""
+    from mooer.audio.io import load_audio
+
+    waveform = load_audio(reference.path, start=reference.start, end=reference.end)
+    with atomic_write(path, "wb") as stream:
+        stream.write(encode_audio(waveform, "wav"))
+    return AudioRef(path=str(path)), len(waveform)

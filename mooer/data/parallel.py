@@ -1,5 +1,7 @@
 """Work spread over processes, with results in the order of the work: nothing that is written depends on their number."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,9 +34,10 @@ def map_in_order(function: Callable[[Item], Result], items: Sequence[Item], num_
 
 
 def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+    """For torch that is there already, and for one that the work will import."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
