@@ -9,14 +9,17 @@ import pytest
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 TIERS = ("unit", "parity", "recipe")
+# What takes minutes begins first, so that no process is left alone with it at the end.
+FIRST = ("recipe/test_mini.py", "recipe/test_corpus_recipes.py")
 
 
 def pytest_collection_modifyitems(items):
-    """A test's folder is its tier, so that no test can be left unmarked."""
+    """A test's folder is its tier, so that no test can be left unmarked; the longest files come first."""
     for item in items:
         tier = Path(str(item.fspath)).relative_to(Path(__file__).parent).parts[0]
         if tier in TIERS:
             item.add_marker(getattr(pytest.mark, tier))
+    items.sort(key=lambda item: not str(item.path).endswith(FIRST))
 
 
 def _shared(*parts):

@@ -15,6 +15,7 @@ seed=1               # of the synthetic speech; the training files have their ow
 num_processes=2      # training processes, one thread each
 num_workers=2        # processes that synthesise and read recordings
 conf=mooer           # of conf/: mooer, paraformer, conformer or conformer_moe; what it starts from is trained first
+conf_dir=            # folder with these files; the recipe's conf if empty
 beam_size=4
 device=cpu
 
@@ -29,11 +30,13 @@ help_message="usage: run.sh [--stage N] [--stop_stage M] [--work_dir DIR] ...
   --num_processes N    training processes, one thread each (default 2)
   --num_workers N      processes that synthesise and read recordings (default 2)
   --conf NAME          of conf/: mooer (default), paraformer, conformer or conformer_moe; what it starts from is trained first
+  --conf_dir DIR       folder with these files (default: the recipe's conf)
   --beam_size N        of the LLM's search (default 4)
   --device auto|cpu|cuda|musa         (default cpu)"
 
 recipe="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$recipe/../../tools/parse_options.sh"
+[ -z "$conf_dir" ] || conf_dir="$(realpath "$conf_dir")"
 . "$recipe/../../tools/stages.sh"
 chain="$(chain_of "$conf")" || exit 2
 read -r -a chain <<< "${chain//$'\n'/ }"
@@ -43,7 +46,7 @@ cd "${work_dir:-$recipe}"
 export OMP_NUM_THREADS=1
 speech="$num_train $num_test $seed"
 exp="exp/$conf"
-family="$(sed -n 's/^  family: //p' "$recipe/conf/$conf.yaml")"
+family="$(sed -n 's/^  family: //p' "$conf_dir/$conf.yaml")"
 
 if begins -1 "nothing to download: the synthesiser comes with the environment"; then
   python -c "import espeakng_loader"

@@ -99,6 +99,15 @@ def test_many_windows(golden_paraformer, number):
     assert sorted(Counter(labels.tolist()).values()) == sorted(expected["results"][str(number)]["counts"].values())
 
 
+@pytest.mark.slow
+def test_any_number_of_few_windows_by_density():
+    """Stands here because UMAP is compiled anew in each process."""
+    pytest.importorskip("umap", reason="the extra speakers is not installed")
+    generator, speakers = np.random.default_rng(0), np.repeat([0, 1], [80, 120])
+    embeddings = generator.standard_normal((2, 32))[speakers] + 0.3 * generator.standard_normal((200, 32))
+    assert cluster_speakers(embeddings, None, ClusteringConfig(spectral_below=200)).tolist() == speakers.tolist()
+
+
 def test_windows(post):
     for case in post["sv_chunk"]:
         windows = [window for start, _, samples in case["segments"] for window in windows_of(start, samples)]

@@ -17,10 +17,8 @@ from mooer.text.word_list import build_word_list
 from mooer.train.config import RunConfig
 from mooer.train.export import export_run
 from mooer.train.plan import plan_run
-from mooer.train.run import run_training
 
-from ..ranks import run_ranks
-from . import train_rank
+from .same_curve import SameCurve, run
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +28,6 @@ SENTENCES = (
 )
 NOUNS, CHARACTERS = ("dog", "cat", "tree", "house", "bird", "moon"), "山水花鸟月日"
 ENCODER = {"input_size": 32, "output_size": 32, "attention_heads": 2, "linear_units": 64, "num_blocks": 2, "dropout": 0.05}
-FOUR_STEPS = {"max_steps": 4, "accumulation": 2}
 
 
 def _paragraph(draw):
@@ -76,10 +73,6 @@ def training_file(texts, tmp_path):
     return write
 
 
-def run(path, folder, **options):
-    run_training(load_yaml(path, RunConfig), folder, **options)
-
-
 def test_the_trained_model_punctuates_what_it_has_not_seen(training_file, texts, tmp_path):
     """Unseen paragraphs, without their marks, are punctuated well."""
     run(training_file(), tmp_path / "exp")
@@ -91,25 +84,8 @@ def test_the_trained_model_punctuates_what_it_has_not_seen(training_file, texts,
     assert all(counts.f1 > 75 for counts in report.marks.values())
 
 
-@pytest.fixture
-def curve(training_file, tone_runs, tmp_path):
-    """The losses of four steps in one process, of two micro-batches each."""
-    run(training_file(training=FOUR_STEPS), tmp_path / "one")
-    losses = tone_runs.losses(tmp_path / "one")
-    assert len(losses) == 4
-    return losses
-
-
-def test_two_ranks_make_the_steps_of_one(training_file, curve, tone_runs, tmp_path):
-    config = training_file(training={"max_steps": 4, "zero_stage": 2})
-    run_ranks(train_rank.__file__, [2], config, tmp_path / "two")
-    assert tone_runs.losses(tmp_path / "two") == pytest.approx(curve, rel=2e-5)
-
-
-def test_a_run_in_parts_is_the_run(training_file, curve, tone_runs, tmp_path):
-    run(training_file(training=FOUR_STEPS | {"max_steps": 2}), tmp_path / "parts")
-    run(training_file(training=FOUR_STEPS), tmp_path / "parts", resume=True)
-    assert tone_runs.losses(tmp_path / "parts") == pytest.approx(curve, rel=2e-5)
+class TestSameCurve(SameCurve):
+    """Of a punctuation model."""
 
 
 def test_plan_averaging_and_further_training(training_file, texts, tone_runs, tmp_path):

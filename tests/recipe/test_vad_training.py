@@ -19,16 +19,13 @@ from mooer.pipeline.voice_activity import find_speech
 from mooer.train.config import RunConfig
 from mooer.train.export import export_run
 from mooer.train.plan import plan_run
-from mooer.train.run import run_training
 
-from ..ranks import run_ranks
-from . import train_rank
+from .same_curve import SameCurve, run
 
 pytestmark = pytest.mark.slow
 
 RATE = 16000
 ENCODER = {"input_affine_dim": 16, "fsmn_layers": 2, "linear_dim": 24, "proj_dim": 12, "output_affine_dim": 16, "output_dim": 2}
-FOUR_STEPS = {"max_steps": 4, "accumulation": 2}
 
 
 def _recording(rng):
@@ -91,10 +88,6 @@ def _dev_stretches(folder):
         yield load_audio(entry["audio"]), [tuple(map(float, word.split("-"))) for word in entry["labels"]["speech"].split()]
 
 
-def run(path, folder, **options):
-    run_training(load_yaml(path, RunConfig), folder, **options)
-
-
 def test_the_trained_network_finds_what_it_was_shown(training_file, buzzes, tmp_path):
     """The directory of the run opens and finds every buzz of the other set."""
     run(training_file(), tmp_path / "exp")
@@ -114,25 +107,8 @@ def _sharp(options):
     return dataclasses.replace(options, **narrow, sil_to_speech_time_thres=50, speech_to_sil_time_thres=50)
 
 
-@pytest.fixture
-def curve(training_file, tone_runs, tmp_path):
-    """The losses of four steps in one process, of two micro-batches each."""
-    run(training_file(training=FOUR_STEPS), tmp_path / "one")
-    losses = tone_runs.losses(tmp_path / "one")
-    assert len(losses) == 4
-    return losses
-
-
-def test_two_ranks_make_the_steps_of_one(training_file, curve, tone_runs, tmp_path):
-    config = training_file(training={"max_steps": 4, "zero_stage": 2})
-    run_ranks(train_rank.__file__, [2], config, tmp_path / "two")
-    assert tone_runs.losses(tmp_path / "two") == pytest.approx(curve, rel=2e-5)
-
-
-def test_a_run_in_parts_is_the_run(training_file, curve, tone_runs, tmp_path):
-    run(training_file(training=FOUR_STEPS | {"max_steps": 2}), tmp_path / "parts")
-    run(training_file(training=FOUR_STEPS), tmp_path / "parts", resume=True)
-    assert tone_runs.losses(tmp_path / "parts") == pytest.approx(curve, rel=2e-5)
+class TestSameCurve(SameCurve):
+    """Of a FSMN-VAD."""
 
 
 def test_plan_averaging_and_further_training(training_file, tone_runs, tmp_path):

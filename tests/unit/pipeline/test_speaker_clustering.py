@@ -105,13 +105,6 @@ def test_without_the_extra_the_error_says_what_to_do(monkeypatch):
     assert cluster_speakers(embeddings, 2, config).tolist() == speakers.tolist()
 
 
-@pytest.mark.slow
-def test_any_number_by_density():
-    pytest.importorskip("umap", reason="the extra speakers is not installed")
-    embeddings, speakers = voices([80, 120])
-    assert cluster_speakers(embeddings, None, ClusteringConfig(spectral_below=200)).tolist() == speakers.tolist()
-
-
 def test_impossible_settings():
     with pytest.raises(ConfigError, match="at least 1, found 0"):
         cluster_speakers(np.ones((3, 2)), 0)
