@@ -12,7 +12,6 @@ from mooer.decode.ctc_decoder import CtcDecoder
 from mooer.decode.fusion import Fusion
 from mooer.decode.hypothesis import Answer, Refusal
 from mooer.decode.paraformer_decoder import ParaformerDecoder
-from mooer.decode.speech_llm_decoder import SpeechLlmDecoder, SpeechLlmSettings
 from mooer.features.frontend import FrontendConfig
 from mooer.models.conformer_stream import Chunks
 from mooer.models.model_dir import LoadedModel
@@ -23,6 +22,7 @@ from mooer.text.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from mooer.decode.recognizer import DecodeConfig
+    from mooer.decode.speech_llm_decoder import SpeechLlmSettings
 
 
 class Decoder(Protocol):
@@ -34,6 +34,8 @@ class Decoder(Protocol):
 
 def growing_answers(decoder: Decoder, frames: Tensor) -> Iterator[Answer | Refusal]:
     """The answer to an utterance's frames [T, features] as a speech LLM writes it, or at once; the last one is complete."""
+    from mooer.decode.speech_llm_decoder import SpeechLlmDecoder
+
     if isinstance(decoder, SpeechLlmDecoder):
         yield from decoder.stream(frames)
     else:
@@ -43,13 +45,16 @@ def growing_answers(decoder: Decoder, frames: Tensor) -> Iterator[Answer | Refus
 def make_decoder(
     loaded: LoadedModel,
     config: "DecodeConfig",
-    settings: SpeechLlmSettings | None,
+    settings: "SpeechLlmSettings | None",
     frontend: FrontendConfig,
     fusion: Fusion | None,
 ) -> Decoder:
     """The decoder for the model's family. Raises ConfigError for a task that it does not know."""
     model = loaded.model
     if settings is not None:
+        # It needs transformers, which is long to import and which other models do without.
+        from mooer.decode.speech_llm_decoder import SpeechLlmDecoder
+
         return SpeechLlmDecoder(model, load_tokenizer(loaded.tokenizer_dir), settings)
     if config.task != "asr":
         raise ConfigError(f"a model of family {loaded.config.family} transcribes; it knows no task {config.task}")

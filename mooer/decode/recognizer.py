@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -27,11 +27,9 @@ from mooer.data.reader import AudioReader
 from mooer.data.utterance import Problem, Utterance
 from mooer.decode.family_decoder import growing_answers, make_decoder
 from mooer.decode.fusion_options import fusion_of
-from mooer.decode.generate import GenerateConfig
 from mooer.decode.hypothesis import Answer, Failure, Hypothesis, Refusal
 from mooer.decode.number_format import CPU_FORMATS, FORMATS, put_into_format
 from mooer.decode.packed_linear import pack_linears
-from mooer.decode.speech_llm_decoder import SpeechLlmSettings
 from mooer.features.cmvn import read_cmvn
 from mooer.features.frontend import Frontend, FrontendConfig
 from mooer.models.builders import check_frontend
@@ -40,6 +38,9 @@ from mooer.models.model_dir import FINAL_DIR, PACKAGED, RECORD_FILE, LoadedModel
 from mooer.models.released import open_model
 from mooer.models.weights import checksums
 from mooer.text.prompts import released_instruction
+
+if TYPE_CHECKING:
+    from mooer.decode.speech_llm_decoder import SpeechLlmSettings
 
 # Attention over a longer recording would fill the memory; such ones are to be cut at pauses first.
 MAX_SECONDS = 300.0
@@ -346,7 +347,11 @@ def _stored_instructions(folder: Path) -> dict[str, str]:
     return stored
 
 
-def _speech_llm_settings(config: DecodeConfig, frontend: FrontendConfig, asked: str) -> SpeechLlmSettings:
+def _speech_llm_settings(config: DecodeConfig, frontend: FrontendConfig, asked: str) -> "SpeechLlmSettings":
+    # These need transformers, which is long to import and which other models do without.
+    from mooer.decode.generate import GenerateConfig
+    from mooer.decode.speech_llm_decoder import SpeechLlmSettings
+
     return SpeechLlmSettings(
         instruction=asked,
         is_multitask=config.task == "mtl",

@@ -30,6 +30,7 @@ from mooer.models.speech_llm import SpeechLlm
 from mooer.models.w2v_bert_encoder import build_w2v_bert
 from mooer.models.weights import State, load_state
 from mooer.models.whisper_encoder import build_whisper
+from mooer.nn.outline import outline
 
 # Folder of a model directory that holds the settings of an encoder of transformers.
 ENCODER_DIR = "encoder"
@@ -228,7 +229,7 @@ def check_frontend(encoder: nn.Module, frontend: object) -> None:
 def encoder_from_state(state: State, base: SanmEncoderConfig, source: str) -> SanmEncoder:
     """An encoder of the sizes of `state` and with its tensors. Raises WeightsError."""
     sizes = encoder_sizes(state, base, source)
-    with torch.device("meta"):
+    with outline():
         encoder = _encoder_of(sizes)
     load_state(encoder, state, source, assign=True)
     return encoder
@@ -295,7 +296,7 @@ def adapter_from_state(state: State, encoder_size: int, llm_size: int, downsampl
             f"downsample rate {rate}" if rate and not remainder else f"no downsample rate of an encoder of width {encoder_size}"
         )
         raise WeightsError(f"{source} takes {first.shape[1]} inputs, which is {fits}; asked for was {downsample_rate}")
-    with torch.device("meta"):
+    with outline():
         adapter = LinearAdapter(encoder_size, llm_size, downsample_rate, first.shape[0], "norm.weight" in state)
     load_state(adapter, state, source, assign=True)
     return adapter

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import nn
 
 from mooer.common.errors import ConfigError, WeightsError
@@ -14,6 +13,7 @@ from mooer.models.moe_conformer_encoder import MoeConfig, build_moe_encoder
 from mooer.models.parts import MODEL_FILE
 from mooer.models.transformer_decoder import UNUSED_PART, TransformerDecoderConfig, build_decoder
 from mooer.models.weights import State, load_state, own_tensors, read_state
+from mooer.nn.outline import outline
 
 ENCODER = "encoder."
 EMBEDDING = "encoder.embed."
@@ -126,7 +126,7 @@ def conformer_from_state(config: ConformerConfig, state: State, source: str) -> 
     head = state.get(CTC_WEIGHT)
     if head is None or head.dim() != 2:
         raise WeightsError(f"{source} holds no Conformer: it has no matrix {CTC_WEIGHT}")
-    with torch.device("meta"):
+    with outline():
         model = outline_conformer(config, len(head))
     load_state(model, state, source, assign=True)
     return model
@@ -141,7 +141,7 @@ def build_encoder_of(parts: ConformerParts, vocab_size: int | None) -> Conformer
 
 def encoder_without_ctc(parts: ConformerParts, state: State, source: str) -> ConformerEncoder:
     """The encoder of the sizes, with the tensors of `state`. Raises WeightsError if they do not fit."""
-    with torch.device("meta"):
+    with outline():
         encoder = build_encoder_of(parts, None)
     load_state(encoder, state, source, assign=True)
     return encoder

@@ -15,6 +15,7 @@ from mooer.models.model_dir import CONFIG_FILE, RECORD_FILE, TOKENIZER_DIR, find
 from mooer.models.parts import MODEL_FILE
 from mooer.models.transformer_lm import SpecialTokens, TransformerLm, TransformerLmConfig
 from mooer.models.weights import load_state, own_tensors, quantise_rows, read_state, write_safetensors
+from mooer.nn.outline import outline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def load_language_model(path: str | Path, dtype: torch.dtype = torch.float32) ->
     matrix = state.get("embed.weight")
     if matrix is None or matrix.dim() != 2:
         raise WeightsError(f"{file} holds no language model: it has no matrix embed.weight")
-    with torch.device("meta"):
+    with outline():
         model = TransformerLm(config.model, len(matrix), config.special)
     load_state(model, state, f"{file} (sizes by its {CONFIG_FILE})", assign=True)
     return LoadedLanguageModel(

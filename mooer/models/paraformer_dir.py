@@ -18,6 +18,7 @@ from mooer.models.paraformer import CtcLayer, Paraformer, ParaformerDecoder
 from mooer.models.published_folder import CMVN_FILE, CONFIG_FILE, TOKENS_FILE, WEIGHTS_FILE, read_published_weights
 from mooer.models.sanm_encoder import SanmEncoder, SanmEncoderConfig
 from mooer.models.weights import State, load_state
+from mooer.nn.outline import outline
 
 # The second predictor's tensors stand among the first one's there, and in a module of their own here.
 _TIME_PARTS = ("upsample_cnn.", "blstm.", "cif_output2.")
@@ -216,7 +217,7 @@ def load_paraformer(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[P
     state = module_names(read_published_weights(path))
     if _VOCABULARY not in state or state[_VOCABULARY].dim() != 2:
         raise WeightsError(f"{path} is no Paraformer: it has no matrix {_VOCABULARY}, but {', '.join(sorted(state)[:3])} ...")
-    with torch.device("meta"):
+    with outline():
         model = build_paraformer(config, state[_VOCABULARY].shape[0], has_ctc=_CTC_LAYER in state)
     load_state(model, state, f"{path} (sizes by its {CONFIG_FILE})", assign=True)
     return model.to(dtype).eval().requires_grad_(False), config

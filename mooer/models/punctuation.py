@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from mooer.common.errors import ConfigError
@@ -15,6 +14,7 @@ from mooer.common.marks import FULL_WIDTH, MARKS, PERIOD
 from mooer.models.published_folder import WEIGHTS_FILE, PublishedFolder, open_published_folder
 from mooer.models.sanm_encoder import SanmEncoder, SanmEncoderConfig
 from mooer.models.weights import State, load_state
+from mooer.nn.outline import outline
 
 MODEL, ENCODER = "CTTransformer", "SANMEncoder"
 
@@ -154,7 +154,7 @@ def _build_from(opened: PublishedFolder, vocab_size: int, state: State) -> CtTra
     config = opened.section("model_conf", PunctuationConfig)
     if config.vocab_size not in (None, vocab_size):
         raise ConfigError(f"{opened.path}: vocab_size is {config.vocab_size}, but there are {vocab_size} tokens")
-    with torch.device("meta"):
+    with outline():
         model = build_punctuation(config, opened.section("encoder_conf", EncoderSection).sizes(), vocab_size)
     load_state(model, state, str(opened.path / WEIGHTS_FILE), assign=True)
     return model

@@ -22,6 +22,7 @@ from mooer.common.errors import ConfigError
 from mooer.models.published_folder import PublishedModel, open_published_folder
 from mooer.models.weights import load_state, own_tensors
 from mooer.nn.masks import padding_mask, zero_padding
+from mooer.nn.outline import outline
 
 MODEL_NAME = "CAMPPlus"
 WEIGHTS_FILE = "campplus_cn_common.bin"
@@ -315,7 +316,7 @@ def load_speaker_model(folder: str | Path) -> Campplus:
         WeightsError: weights that are unsafe, damaged or do not fit.
     """
     opened = open_published_folder(folder, MODEL_NAME)
-    with torch.device("meta"):
+    with outline():
         model = Campplus(opened.section("model_conf", CampplusConfig))
     load_state(model, opened.weights(WEIGHTS_FILE), str(opened.path / WEIGHTS_FILE), assign=True)
     return model.eval().requires_grad_(False)

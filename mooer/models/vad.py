@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mooer.common.errors import ConfigError
 from mooer.models.published_folder import read_published_weights
 from mooer.models.weights import load_state
+from mooer.nn.outline import outline
 
 # Rows of a matrix product are padded to this multiple: each goes through the same instructions then, however long its piece is.
 ROW_MULTIPLE = 16
@@ -171,7 +172,7 @@ def load_fsmn_vad(config: FsmnConfig, path: str | Path, silence_ids: Sequence[in
         ConfigError: silence classes that the network does not have.
     """
     state = {name: tensor.float() for name, tensor in read_published_weights(Path(path)).items()}
-    with torch.device("meta"):
+    with outline():
         model = FsmnVad(config, silence_ids)
     load_state(model, state, f"VAD weights {path}", assign=True)
     return model.eval().requires_grad_(False)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mooer.audio.io import check_range, full_scale
+from mooer.audio.decoding import check_range
+from mooer.audio.io import full_scale
 from mooer.common.errors import AudioError, ConfigError
 from mooer.common.lengths import SAMPLE_RATE
 from mooer.decode.hypothesis import Failure, Hypothesis
