@@ -86,8 +86,15 @@ def _sole_writer(output_dir: Path) -> Iterator[None]:
         yield
         return
     output_dir.mkdir(parents=True, exist_ok=True)
-    with locked(output_dir / LOCK_FILE, f"run folder {output_dir}"):
-        yield
+    lock = output_dir / LOCK_FILE
+    with locked(lock, f"run folder {output_dir}"):
+        try:
+            yield
+        finally:
+            # A run that was refused before it began leaves nothing behind.
+            if list(output_dir.iterdir()) == [lock]:
+                lock.unlink()
+                output_dir.rmdir()
 
 
 def check_run_folder(config: RunConfig, output_dir: Path, resume: bool) -> None:

@@ -15,6 +15,9 @@ import pytest
 import soundfile
 import yaml
 
+from mooer.common.errors import PathError
+from mooer.common.files import locked
+
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ("one", "two", "three", "four")
 RATE = 16000
@@ -136,8 +139,8 @@ class ToneRuns:
             for worker in workers:
                 os.kill(worker, signal.SIGKILL)
             process.wait()
-            while any(_lives(worker) for worker in workers):
-                time.sleep(0.005)
+            while _is_locked(output_dir / "run.lock"):
+                time.sleep(0.01)
             return log.read_text()
 
     @contextlib.contextmanager
@@ -196,11 +199,13 @@ def _log_file(output_dir):
     return output_dir.parent / f"{output_dir.name}.stderr"
 
 
-def _lives(process):
-    """Whether a process has open files still, and so its locks."""
-    with contextlib.suppress(OSError):
-        return any(Path(f"/proc/{process}/fd").iterdir())
-    return False
+def _is_locked(path):
+    """Whether a process that was killed has not quite ended."""
+    try:
+        with locked(path, "the test"):
+            return False
+    except PathError:
+        return True
 
 
 def _free_port():
