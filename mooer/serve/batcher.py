@@ -92,7 +92,7 @@ class Batcher(Generic[Job, Result]):
                 self._waiting.remove(item)
 
     async def call(self, function: Callable[[], Other]) -> Other:
-        """Call a function in the decoding thread, before the jobs that wait; cancelling the wait leaves it out if it can."""
+        """Call a function in the decoding thread, between batches; cancelling the wait leaves it out if it can."""
         item = _Call(function, asyncio.get_running_loop().create_future())
         self._calls.append(item)
         self._arrival.set()
@@ -105,13 +105,14 @@ class Batcher(Generic[Job, Result]):
     async def _work(self) -> None:
         while True:
             await self._arrival.wait()
+            if not self._calls and not self._waiting:
+                self._arrival.clear()
+            # In turn, so that neither starves the other.
             if self._calls:
                 await self._answer_call()
-            elif self._waiting:
+            if self._waiting:
                 await self._fill()
                 await self._answer_batch()
-            else:
-                self._arrival.clear()
 
     async def _fill(self) -> None:
         """Wait until a batch is full, its first job has waited long enough, or there is something else to do."""

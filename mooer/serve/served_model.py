@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from mooer.common.errors import AudioError, ConfigError
-from mooer.common.lengths import SAMPLE_RATE, WHISPER_SAMPLES
+from mooer.common.lengths import SAMPLE_RATE
 from mooer.data.config import TaskConfig
 from mooer.decode.hypothesis import Failure, Hypothesis
-from mooer.decode.recognizer import MAX_SECONDS, DecodeConfig, Recognizer
+from mooer.decode.recognizer import DecodeConfig, Recognizer
 from mooer.decode.writer import one_line
 from mooer.pipeline.live_recognition import LiveRecognizer
 from mooer.pipeline.long_audio import Transcriber
@@ -82,8 +82,7 @@ class ServedModel:
     def max_seconds(self) -> float:
         """The longest recording that is read."""
         if self._transcriber is None:
-            is_whisper = next(iter(self._recognizers.values())).frontend.config.kind == "whisper"
-            return WHISPER_SAMPLES / SAMPLE_RATE if is_whisper else MAX_SECONDS
+            return next(iter(self._recognizers.values())).max_seconds
         return LONG_SECONDS if self.cuts_speech else self._transcriber.models.whole_ms / 1000
 
     def recognizer(self, task: str) -> Recognizer:

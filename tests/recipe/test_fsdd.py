@@ -121,3 +121,19 @@ def test_a_rerun_does_nothing_again(finished):
 def test_wrong_options_stop_the_recipe(options, message, tmp_path, shared_data):
     done = run(tmp_path, "--data_dir", shared_data / "fsdd", *options, status=2)
     assert message in done.stderr
+
+
+@pytest.mark.slow
+def test_experts_from_a_dense_model(finished):
+    """The three trainings that end with a mixture of experts, its table and its picture."""
+    options, folder, _ = finished
+    few = CHANGES.replace("=30", "=3")
+    done = run(folder.parents[1], *options, "--conf", "conformer_moe", "--changes", few)
+    results = json.loads((folder / "exp" / "conformer_moe" / "decode" / "results.json").read_text())["results"]
+    assert results.keys() == {"dev", "test", "further"}
+    assert all(systems.keys() == {"ctc_greedy", "ctc_prefix_beam"} for systems in results.values())
+    assert "| Conformer, CTC prefix beam |" in done.stdout
+    use = json.loads((folder / "exp" / "conformer_moe" / "expert_use.json").read_text())
+    assert [len(row) for row in use["frames"]] == [8, 8] and len({sum(row) for row in use["frames"]}) == 1
+    assert use["active_parameters"] < use["parameters"]
+    assert (folder / "exp" / "conformer_moe" / "expert_use.png").is_file()

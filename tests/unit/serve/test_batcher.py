@@ -128,7 +128,7 @@ def test_one_bad_job_does_not_harm_the_others():
     assert slow.batches == [[1, "bad", 3], [1], ["bad"], [3]]
 
 
-def test_calls_go_before_jobs_that_wait_and_raise_where_they_were_made():
+def test_calls_and_batches_take_turns_and_errors_are_raised_where_calls_were_made():
     slow, order = Slow(), []
 
     async def body(batcher):
