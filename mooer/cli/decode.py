@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mooer.cli._command import command
+from mooer.cli._options import PATH, given_options, part_options, recording_options
 
 if TYPE_CHECKING:
     from mooer.data.utterance import Problem, Utterance
     from mooer.decode.recognizer import Recognizer
     from mooer.models.conformer_reference import ReferencePaths
 
-PATH = click.Path()
 REFERENCE_OPTIONS = ("config", "checkpoint", "dict", "cmvn_path")
 PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
 # What only a speech LLM has a use for, what it has none for, and what is asked of a beam search with other scores.
@@ -36,18 +36,11 @@ CONFIG_OPTIONS = (
 
 
 @command
-@click.argument("files", nargs=-1, type=PATH, metavar="[FILE]...")
-@click.option("--wav_path", multiple=True, type=PATH, help="A recording, as each FILE is one: --wav_path *.wav")
-@click.option("--wav_scp", type=PATH, help="Table of recordings, `ID PATH` a line.")
+@recording_options
 @click.option("--data_list", type=PATH, help="Data list: JSON objects, or paths of shards.")
 @click.option("--feats_scp", type=PATH, help="Table of fbank features before CMVN, `ID ARK:OFFSET` a line.")
 @click.option("--model_dir", type=PATH, help="Run folder, model directory, released or published folder, or `mini`.")
-@click.option("--encoder_path", type=PATH, help="Encoder weights. This and the next four override --model_dir.")
-@click.option("--adapter_path", type=PATH, help="Adapter weights.")
-@click.option("--llm_path", type=PATH, help="LLM folder.")
-@click.option("--lora_dir", type=PATH, help="LoRA folder.")
-@click.option("--cmvn_path", type=PATH, help="CMVN file (am.mvn).")
-@click.option("--adapter_downsample_rate", type=click.IntRange(min=1), help="Of the adapter. [default: the model's, or 2]")
+@part_options
 @click.option("--config", type=PATH, help="Of a 3M-ASR checkpoint; goes with --checkpoint, --dict and --cmvn_path.")
 @click.option("--checkpoint", type=PATH, help="Weights of a 3M-ASR model.")
 @click.option("--dict", type=PATH, help="Its dictionary, `TOKEN ID` a line (lang_char.txt).")
@@ -92,9 +85,7 @@ def main(files: tuple[str, ...], **options: Any) -> None:
     """
     from mooer.common.errors import PartialFailure
 
-    given = {name: value for name, value in options.items() if value not in (None, ())}
-    if files:
-        given["wav_path"] = (*given.get("wav_path", ()), *files)
+    given = given_options(options, files)
     utterances = _utterances(given)
     _check(given)
     if "stream" in given:

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from mooer.cli._command import command
+from mooer.cli._options import PATH
 
-PATH = click.Path()
 SERVER_OPTIONS = ("server_name", "server_port", "share")
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mooer.cli._command import command
+from mooer.cli._options import PATH
 from mooer.cli._report import progress_bar
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from mooer.pipeline.label_source import LabelSource
     from mooer.pipeline.pseudo_label import PseudoLabelConfig
 
-PATH = click.Path()
 SHARE = click.FloatRange(0, 1)
 # Options by what alone gives them a meaning.
 DEPENDENT = {

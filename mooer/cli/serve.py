@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from mooer.cli._command import command
+from mooer.cli._options import PATH
 
-PATH = click.Path()
 MODEL_OPTIONS = ("model_dir", "task", "vad_dir", "punc_dir", "align_dir", "beam_size", "dtype", "device")
 SERVICE_OPTIONS = ("batch_size", "batch_window_ms", "max_queue", "timeout", "max_seconds", "readers", "max_live")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mooer.cli._command import command
+from mooer.cli._options import PATH, given_options, part_options, recording_options, recordings_of
+from mooer.cli._report import report_result
 
 if TYPE_CHECKING:
     from mooer.data.utterance import Problem
-    from mooer.decode.hypothesis import Failure
     from mooer.pipeline.recording_sources import Recording
     from mooer.pipeline.speech_models import SpeechModels
-    from mooer.pipeline.speech_to_speech import Spoken
     from mooer.text.conversation import Conversations
 
-PATH = click.Path()
 PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
 SAMPLING_OPTIONS = ("top_p", "top_k", "temperature")
 CONFIG_OPTIONS = (
@@ -24,17 +23,10 @@ CONFIG_OPTIONS = (
 
 
 @command
-@click.argument("files", nargs=-1, type=PATH, metavar="[FILE]...")
 @click.option("--task", type=click.Choice(["s2s_trans", "s2s_chat"]), required=True, help="Translate into English, or answer.")
-@click.option("--wav_path", multiple=True, type=PATH, help="A recording, as each FILE is one: --wav_path *.wav")
-@click.option("--wav_scp", type=PATH, help="Table of recordings, `ID PATH` a line.")
+@recording_options
 @click.option("--model_dir", type=PATH, help="Speech LLM: run folder, model directory or released folder.")
-@click.option("--encoder_path", type=PATH, help="Encoder weights. This and the next four override --model_dir.")
-@click.option("--adapter_path", type=PATH, help="Adapter weights.")
-@click.option("--llm_path", type=PATH, help="LLM folder.")
-@click.option("--lora_dir", type=PATH, help="LoRA folder.")
-@click.option("--cmvn_path", type=PATH, help="CMVN file (am.mvn).")
-@click.option("--adapter_downsample_rate", type=click.IntRange(min=1), help="Of the adapter. [default: the model's, or 2]")
+@part_options
 @click.option("--vocoder_path", type=PATH, required=True, help="HiFi-GAN generator (.pt or .safetensors).")
 @click.option("--vocoder_config", type=PATH, help="Its sizes, as JSON. [default: read off the checkpoint]")
 @click.option("--spk_encoder_path", type=PATH, help="Speaker encoder (.pt or .safetensors); needed for a voice.")
@@ -67,9 +59,7 @@ def main(files: tuple[str, ...], **options: Any) -> None:
     from mooer.common.errors import PartialFailure
     from mooer.pipeline.transcript_folder import check_unused
 
-    given = {name: value for name, value in options.items() if value not in (None, ())}
-    if files:
-        given["wav_path"] = (*given.get("wav_path", ()), *files)
+    given = given_options(options, files)
     recordings = _recordings(given)
     conversations = _conversations(given, recordings)
     check_unused(Path(given["output_dir"]), "resume" in given)
@@ -80,18 +70,10 @@ def main(files: tuple[str, ...], **options: Any) -> None:
 
 def _recordings(given: dict[str, Any]) -> "list[Recording | Problem]":
     """What to answer; exits with a message if that is not said in exactly one way."""
-    from mooer.common.errors import DataError
-    from mooer.pipeline.recording_sources import recordings_of_files, recordings_of_table
-
     if ("wav_path" in given) == ("wav_scp" in given):
         found = "both" if "wav_path" in given else "neither"
         raise click.UsageError(f"give either --wav_path or --wav_scp; given: {found}")
-    if "wav_path" in given:
-        return recordings_of_files(given["wav_path"], allow_url=False)
-    recordings = recordings_of_table(given["wav_scp"], allow_url=False)
-    if not recordings:
-        raise DataError(f"--wav_scp {given['wav_scp']} holds no recordings")
-    return recordings
+    return recordings_of(given, allow_url=False)
 
 
 def _conversations(given: dict[str, Any], recordings: "list[Recording | Problem]") -> "Conversations":
@@ -148,23 +130,6 @@ def _speak(
     folder = SpeechFolder(given["output_dir"], job, "resume" in given)
     with folder, tqdm(total=len(recordings), unit="rec", disable=None) as bar:
         for result in answer_recordings(models, recordings, conversations, folder):
-            failures += _report(result, bar)
+            failures += report_result(result, bar, "the answer is")
             bar.update()
     return failures
-
-
-def _report(result: "Spoken | Failure", bar: Any) -> bool:
-    """Print a result, or name what failed; returns whether it did."""
-    from mooer.common.log import get_logger
-    from mooer.decode.hypothesis import Failure
-    from mooer.decode.writer import one_line
-
-    log = get_logger(__name__)
-    if isinstance(result, Failure):
-        log.error("%s failed (%s): %s", result.id, result.reason, result.message)
-        return True
-    with bar.external_write_mode():
-        print(f"{result.key}\t{one_line(result.text).strip()}", flush=True)
-    if result.flags:
-        log.warning("%s: the answer is to be mistrusted: %s", result.key, ", ".join(result.flags))
-    return False

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mooer.cli._command import command
+from mooer.cli._options import PATH, given_options, recording_options, recordings_of
+from mooer.cli._report import report_result
 
 if TYPE_CHECKING:
     from mooer.data.utterance import Problem
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from mooer.pipeline.transcript_folder import TranscriptFolder
     from mooer.pipeline.transcription import Transcription
 
-PATH = click.Path()
 FORMATS = ("srt", "vtt", "textgrid", "rttm", "ctm")
 SOURCES = ("wav_path", "wav_scp", "stdin")
 # Options that are not part of the transcriber's configuration.
@@ -22,9 +23,7 @@ OTHER_OPTIONS = (*SOURCES, "raw_pcm", "allow_url", "formats", "resume", "output_
 
 
 @command
-@click.argument("files", nargs=-1, type=PATH, metavar="[FILE]...")
-@click.option("--wav_path", multiple=True, type=PATH, help="A recording, as each FILE is one: --wav_path *.wav")
-@click.option("--wav_scp", type=PATH, help="Table of recordings, `ID PATH` a line.")
+@recording_options
 @click.option("--stdin", is_flag=True, default=None, help="An audio file on standard input; its id is stdin.")
 @click.option("--raw_pcm", type=click.IntRange(1000, 768_000), metavar="RATE", help="What is on it are s16le samples, mono.")
 @click.option("--allow_url", is_flag=True, default=None, help="Fetch recordings that are named by http and https URLs.")
@@ -58,9 +57,7 @@ def main(files: tuple[str, ...], **options: Any) -> None:
 
     from mooer.common.errors import PartialFailure
 
-    given = {name: value for name, value in options.items() if value not in (None, ())}
-    if files:
-        given["wav_path"] = (*given.get("wav_path", ()), *files)
+    given = given_options(options, files)
     formats = _formats(given)
     _check(given)
     with tempfile.TemporaryDirectory(prefix="mooer-") as temporary:
@@ -98,18 +95,11 @@ def _check(given: dict[str, Any]) -> None:
 
 def _recordings(given: dict[str, Any], temporary: Any) -> "list[Recording | Problem]":
     """What to transcribe; standard input is kept in the folder `temporary`, when the options are known to be right."""
-    from mooer.common.errors import DataError
-    from mooer.pipeline.recording_sources import Recording, recordings_of_files, recordings_of_table
+    from mooer.pipeline.recording_sources import Recording
 
-    allow_url = given.get("allow_url", False)
     if "stdin" in given:
         return [Recording(key="stdin", path=str(temporary / "stdin"), raw_rate=given.get("raw_pcm"))]
-    if "wav_path" in given:
-        return recordings_of_files(given["wav_path"], allow_url)
-    recordings = recordings_of_table(given["wav_scp"], allow_url)
-    if not recordings:
-        raise DataError(f"--wav_scp {given['wav_scp']} holds no recordings")
-    return recordings
+    return recordings_of(given, given.get("allow_url", False))
 
 
 def _transcribe(recordings: "list[Recording | Problem]", formats: list[str], given: dict[str, Any]) -> int:
@@ -158,17 +148,10 @@ def _folder(transcriber: "Transcriber", formats: list[str], given: dict[str, Any
 def _report(result: "Transcription | Failure", bar: Any) -> bool:
     """Print a result, and name what failed; returns whether anything did."""
     from mooer.common.log import get_logger
-    from mooer.decode.hypothesis import Failure
-    from mooer.decode.writer import one_line
 
-    log = get_logger(__name__)
-    if isinstance(result, Failure):
-        log.error("%s failed (%s): %s", result.id, result.reason, result.message)
+    if report_result(result, bar, "some segment is"):
         return True
-    with bar.external_write_mode():
-        print(f"{result.key}\t{one_line(result.text).strip()}", flush=True)
-    if result.flags:
-        log.warning("%s: some segment is to be mistrusted: %s", result.key, ", ".join(result.flags))
+    log = get_logger(__name__)
     for item in result.failures:
         log.error("%s: %d to %d ms failed (%s): %s", result.key, item.start, item.end, item.reason, item.message)
     return bool(result.failures)
