@@ -31,6 +31,12 @@ SHOWN_CHARACTERS = 50
     "frequent words for a punctuation model, without the texts' marks.",
 )
 @click.option("--piece", metavar="REGEX", help="Of what is tokenised apart from its neighbours, such as pinyin's initials.")
+@click.option(
+    "--audio_tokens",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="For an LLM that speaks: N audio tokens, <|audio_start|> and <|audio_end|> beside the --vocab_size, and its prompts.",
+)
 @click.option("--mark", "marks", multiple=True, help="What is one token of the layout characters, as <NOISE>; repeatable.")
 @click.option(
     "--check_text",
@@ -46,17 +52,18 @@ SHOWN_CHARACTERS = 50
     help="Gets tokenizer.json and its configuration, tokens.json and seg_dict, lang_char.txt, or tokens.json.",
 )
 @click.argument("more_text", nargs=-1, metavar="[FILE]...")
-def main(text, vocab_size, layout, piece, marks, checked, output_dir, more_text) -> None:
+def main(text, vocab_size, layout, piece, audio_tokens, marks, checked, output_dir, more_text) -> None:
     """Learn a tokenizer from texts; in the layout hugging_face the chat prompts of all tasks become a handful of its tokens."""
-    if piece is not None and layout != "hugging_face":
-        raise click.UsageError("--piece belongs to --layout hugging_face")
+    for option, value in {"--piece": piece, "--audio_tokens": audio_tokens}.items():
+        if value is not None and layout != "hugging_face":
+            raise click.UsageError(f"{option} belongs to --layout hugging_face")
     if (marks or checked) and layout != "characters":
         raise click.UsageError("--mark and --check_text belong to --layout characters")
     if vocab_size is None and layout != "characters":
         raise click.UsageError(f"--layout {layout} needs --vocab_size")
     texts = _read_texts((*text, *more_text))
     if layout == "hugging_face":
-        size = _build_bpe(texts, vocab_size, piece, output_dir)
+        size = _build_bpe(texts, vocab_size, piece, audio_tokens, output_dir)
     elif layout == "paraformer":
         size = _build_pieces(texts, vocab_size, output_dir)
     elif layout == "characters":
@@ -72,13 +79,18 @@ def _read_texts(paths) -> list[str]:
     return [line for path in paths for line in read_table(path).values()]
 
 
-def _build_bpe(texts: list[str], vocab_size: int, piece: str | None, output_dir: str) -> int:
+def _build_bpe(texts: list[str], vocab_size: int, piece: str | None, audio_tokens: int | None, output_dir: str) -> int:
     """Write a byte-level BPE tokenizer; returns its size."""
-    from mooer.text.prompts import TARGET_LANGUAGES, TASKS, chat_prompt, instruction
+    from mooer.text.prompts import SPEECH_INSTRUCTIONS, TARGET_LANGUAGES, TASKS, chat_prompt, instruction
+    from mooer.text.speech_tokens import speech_special_tokens
     from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer
 
     prompts = [chat_prompt(None, instruction(task, language)) for task in TASKS for language in TARGET_LANGUAGES]
-    tokenizer = build_bpe_tokenizer(texts, vocab_size, prompts, piece)
+    further: tuple[str, ...] = ()
+    if audio_tokens is not None:
+        prompts += [chat_prompt(None, words) for words in SPEECH_INSTRUCTIONS.values()]
+        further = speech_special_tokens(audio_tokens)
+    tokenizer = build_bpe_tokenizer(texts, vocab_size, prompts, piece, further)
     save_tokenizer(tokenizer, output_dir)
     return len(tokenizer)
 

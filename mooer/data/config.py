@@ -7,41 +7,54 @@ from mooer.common.errors import ConfigError
 from mooer.data.utterance import TRANSCRIPT
 from mooer.features.frontend import FrontendConfig
 from mooer.features.spec_augment import Placing, SpecAugmentConfig
-from mooer.text.prompts import TARGET_LANGUAGES, TASKS, instruction
+from mooer.text.prompts import SPEECH_INSTRUCTIONS, TARGET_LANGUAGES, TASKS, instruction
 
 FREE_TASK = "free"
+# Audio tokens, as mooer-tokenize-speech writes them.
+AUDIO_LABEL = "audio"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
     """One thing that the model learns to do with an utterance."""
 
-    task: Literal["asr", "ast", "mtl", "free"] = "asr"
-    """asr (transcribe), ast (translate), mtl (both, two lines) or free (an instruction and labels of your own)."""
+    task: Literal["asr", "ast", "mtl", "s2s_trans", "s2s_chat", "free"] = "asr"
+    """asr (transcribe), ast (translate), mtl (both, two lines), s2s_trans (translate into speech), s2s_chat (answer in speech)
+    or free (an instruction and labels of your own). In speech means: a text, and then the audio tokens that say it."""
     target_language: str = "en"
-    """Language of the translation, for ast and mtl: en or zh."""
+    """Language of the translation, for ast and mtl: en or zh. In speech it is English."""
     labels: tuple[str, ...] = ()
     """Label names whose texts, one a line, are the answer. Empty: text for asr, the target language's label for ast, both for
-    mtl. An utterance without one of them is not used for this task."""
+    mtl; en and audio for s2s_trans, answer and audio for s2s_chat, of which the last one always holds the audio tokens. An
+    utterance without one of them is not used for this task."""
     instruction: str | None = None
     """What the prompt asks, in place of the task's own words; needed for free."""
     weight: float = 1.0
     """How often this task is drawn, relative to the other tasks whose labels an utterance has."""
 
     def __post_init__(self) -> None:
-        if self.task not in (*TASKS, FREE_TASK):
-            raise ConfigError(f"task {self.task!r} is unknown; allowed: {', '.join((*TASKS, FREE_TASK))}")
+        if self.task not in (*TASKS, *SPEECH_INSTRUCTIONS, FREE_TASK):
+            known = ", ".join((*TASKS, *SPEECH_INSTRUCTIONS, FREE_TASK))
+            raise ConfigError(f"task {self.task!r} is unknown; allowed: {known}")
         if self.task == FREE_TASK and (self.instruction is None or not self.labels):
             raise ConfigError("a free task needs its instruction and its labels")
+        if self.is_spoken and len(self.labels) == 1:
+            raise ConfigError(f"task {self.task} needs two labels or more: a text, and at last its audio tokens")
         if self.task in ("ast", "mtl") and self.target_language not in TARGET_LANGUAGES:
             raise ConfigError(f"target_language {self.target_language!r} is unknown; allowed: {', '.join(TARGET_LANGUAGES)}")
         if not self.weight > 0:
             raise ConfigError(f"weight of a task must be positive, found {self.weight}")
 
     @property
+    def is_spoken(self) -> bool:
+        """Whether the answer is a text and then, its last label, the audio tokens that say it."""
+        return self.task in SPEECH_INSTRUCTIONS
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """The labels that make the answer, in order."""
         usual = {"asr": (TRANSCRIPT,), "ast": (self.target_language,), "mtl": (TRANSCRIPT, self.target_language)}
+        usual |= {"s2s_trans": ("en", AUDIO_LABEL), "s2s_chat": ("answer", AUDIO_LABEL)}
         return self.labels or usual[self.task]
 
     @property
@@ -52,7 +65,9 @@ class TaskConfig:
     @property
     def instruction_text(self) -> str:
         """What the prompt asks."""
-        return instruction(self.task, self.target_language) if self.instruction is None else self.instruction
+        if self.instruction is not None:
+            return self.instruction
+        return SPEECH_INSTRUCTIONS[self.task] if self.is_spoken else instruction(self.task, self.target_language)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """From an utterance's labels to what a model is trained on: which task, which prompt, which token ids."""
 
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from mooer.data.utterance import Utterance
 from mooer.text.piece_tokenizer import PieceTokenizer
 from mooer.text.pieces import END_ID
 from mooer.text.prompts import chat_prompt
+from mooer.text.speech_tokens import SpeechTokens
 from mooer.text.tokenizer import encode_prompt_and_answers
 from mooer.text.vocabulary import BpeVocabulary, Vocabulary
 
@@ -50,8 +52,9 @@ def draw_task(tasks: Sequence[TaskConfig], utterance: Utterance, seed: int, occa
 
 
 def answer(task: TaskConfig, labels: Mapping[str, str]) -> str:
-    """What the model is to say: the task's labels, one a line."""
-    return "\n".join(" ".join(labels[name].splitlines()) for name in task.label_names)
+    """What the model is to write: the task's labels, one a line, without audio tokens."""
+    names = task.label_names[:-1] if task.is_spoken else task.label_names
+    return "\n".join(" ".join(labels[name].splitlines()) for name in names)
 
 
 def ctc_frames_needed(targets: Sequence[int]) -> int:
@@ -116,7 +119,9 @@ class SpeechLlmSamples:
             token_ids, prompt_length = self._encode(task, [items[number].utterance.labels for number in numbers])
             for number, ids in zip(numbers, token_ids, strict=True):
                 item = items[number]
-                if self._encoder_frames(len(item.frames)) >= self.downsample_rate:
+                if None in ids:
+                    made[number] = "unknown_audio_token"
+                elif self._encoder_frames(len(item.frames)) >= self.downsample_rate:
                     made[number] = SpeechLlmSample(item.utterance.id, item.frames, ids, prompt_length)
         return made
 
@@ -129,8 +134,18 @@ class SpeechLlmSamples:
         token_ids, prompt_length = self._encode(task, labels)
         return [len(ids) - prompt_length for ids in token_ids]
 
-    def _encode(self, task: TaskConfig, labels: Sequence[Mapping[str, str]]) -> tuple[list[list[int]], int]:
-        return encode_prompt_and_answers(self._tokenizer, self._prompt(task), [answer(task, own) for own in labels])
+    def _encode(self, task: TaskConfig, labels: Sequence[Mapping[str, str]]) -> tuple[list[list[int | None]], int]:
+        """Token ids of prompt and answer, None for an audio token that is none; and how many are the prompt."""
+        texts = [answer(task, own) for own in labels]
+        token_ids, prompt_length = encode_prompt_and_answers(self._tokenizer, self._prompt(task), texts)
+        if task.is_spoken:
+            sounds = [own[task.label_names[-1]].split() for own in labels]
+            token_ids = [ids[:-1] + self._speech.encode(said) for ids, said in zip(token_ids, sounds, strict=True)]
+        return token_ids, prompt_length
+
+    @functools.cached_property
+    def _speech(self) -> SpeechTokens:
+        return SpeechTokens(self._tokenizer)
 
     def _prompt(self, task: TaskConfig) -> str:
         instruction = task.instruction_text

@@ -24,14 +24,12 @@ from mooer.decode.search import Generated
 from mooer.features.frontend import FrontendConfig
 from mooer.models.speech_llm import SpeechLlm
 from mooer.text.prompts import Turn, chat_prompt
+from mooer.text.speech_tokens import AUDIO_START, SILENT_POSITIONS
 from mooer.text.tokenizer import decode_text, encode_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-AUDIO_START = "<|audio_start|>"
-# The last positions say how the answer ends, and are not spoken.
-SILENT_POSITIONS = 6
 TOO_LONG, NOT_FINITE = "too_long", "not_finite"
 NO_AUDIO_START, NO_SPEECH = "no_audio_start", "no_speech"
 

@@ -7,7 +7,7 @@ of a machine for the same recordings and seed.
 Shapes: S samples, T tokens, D values of a stretch, N stretches of all recordings, K sounds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,11 +159,6 @@ def _means(rows: Tensor, labels: Tensor, distances: Tensor, num_centres: int) ->
     empty = (counts == 0).nonzero()[:, 0]
     centres[empty] = rows[distances.topk(len(empty)).indices]
     return centres
-
-
-def token_names(ids: Sequence[int]) -> list[str]:
-    """How sounds are written for an LLM: `<|audio_0|>` and so on."""
-    return [f"<|audio_{number}|>" for number in ids]
 
 
 def write_audio_tokenizer(path: str | Path, tokenizer: AudioTokenizer) -> None:

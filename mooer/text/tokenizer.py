@@ -60,7 +60,7 @@ def load_tokenizer(directory: str | Path) -> "PreTrainedTokenizerBase":
 
 
 def build_bpe_tokenizer(
-    texts: Iterable[str], vocab_size: int, prompts: Sequence[str], piece: str | None = None
+    texts: Iterable[str], vocab_size: int, prompts: Sequence[str], piece: str | None = None, further: Sequence[str] = ()
 ) -> "PreTrainedTokenizerBase":
     """A byte-level BPE tokenizer of at most `vocab_size` tokens, learned from `texts`; any text can be encoded with it.
 
@@ -72,6 +72,7 @@ def build_bpe_tokenizer(
     Args:
         prompts: complete chat prompts, special tokens included; may be empty.
         piece: regular expression (Oniguruma) of what is tokenised apart from its neighbours, such as the initials of pinyin.
+        further: special tokens beside the three, which come last and do not count in `vocab_size`.
 
     Raises:
         ConfigError: `vocab_size` has no room for the 256 bytes, the special tokens and the prompts, or `piece` is no regular
@@ -90,11 +91,12 @@ def build_bpe_tokenizer(
     merges += _learn_merges(others, vocab_size - smallest - len(merges), pre_token)
     backend = _backend(merges, pre_token)
     backend.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in pieces])
+    backend.add_special_tokens(list(further))
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         eos_token=END_TOKEN,
         pad_token=PAD_TOKEN,
-        extra_special_tokens=[START_TOKEN],
+        extra_special_tokens=[START_TOKEN, *further],
         clean_up_tokenization_spaces=False,
     )
 

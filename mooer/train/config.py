@@ -247,6 +247,11 @@ class RunConfig:
     def _check_speech(self) -> None:
         kind, needed = self.data.frontend.kind, self.model.frontend_kind
         _require(kind == needed, f"data.frontend.kind is {kind}; encoder_type {self.model.encoder_type} needs kind: {needed}")
+        spoken = [task.task for task in self.data.tasks if task.is_spoken]
+        if spoken:
+            _require(self.model.family == "speech_llm", f"data.tasks names {spoken[0]}; a {self.model.family} does not speak")
+            is_plain = self.training.validation_error_rate == "none"
+            _require(is_plain, f"validation_error_rate counts texts, task {spoken[0]} writes sounds too: leave it at none")
 
     def _check_text(self) -> None:
         _require(self.data.train_list is not None, "data.train_list must be set")

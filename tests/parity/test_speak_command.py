@@ -21,12 +21,12 @@ from safetensors.torch import load_file
 from mooer.audio.io import load_audio
 from mooer.cli.speak import main
 from mooer.common.torchaudio_compat import ensure_torchaudio
-from mooer.decode.spoken_answer import AUDIO_START
 from mooer.decode.writer import one_line
 from mooer.models.llm import load_llm
 from mooer.models.speaker_resnet import load_speaker_resnet
 from mooer.models.vocoder import Vocoder, VocoderConfig, load_vocoder, write_vocoder
 from mooer.models.weights import own_tensors, write_safetensors
+from mooer.text.speech_tokens import AUDIO_START
 from mooer.text.tokenizer import load_tokenizer, save_tokenizer
 
 WIDTH, VOICE = 64, 24

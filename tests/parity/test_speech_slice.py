@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mooer.decode.spoken_answer import AUDIO_START, speech_latents, spoken_text
+from mooer.decode.spoken_answer import speech_latents, spoken_text
 from mooer.models.model_dir import PartPaths
 from mooer.models.released import load_released
 from mooer.text.prompts import SPEECH_INSTRUCTIONS
+from mooer.text.speech_tokens import AUDIO_START
 
 ATOL = 1e-3
 

@@ -6,8 +6,9 @@ from click.testing import CliRunner
 
 from mooer.cli.build_tokenizer import main
 from mooer.text.piece_tokenizer import load_piece_tokenizer
-from mooer.text.prompts import chat_prompt, instruction
-from mooer.text.tokenizer import encode_prompt, encode_text, load_tokenizer
+from mooer.text.prompts import SPEECH_INSTRUCTIONS, chat_prompt, instruction
+from mooer.text.speech_tokens import speech_special_tokens
+from mooer.text.tokenizer import decode_text, encode_prompt, encode_text, load_tokenizer
 
 
 def test_builds_from_several_files(tmp_path):
@@ -20,6 +21,31 @@ def test_builds_from_several_files(tmp_path):
     assert len(encode_text(tokenizer, "老医生船")) == 4
     assert len(encode_prompt(tokenizer, chat_prompt(tokenizer, instruction("mtl", "zh")))) == 12
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
+
+
+def test_a_tokenizer_of_an_llm_that_speaks(tmp_path):
+    (tmp_path / "text").write_text("a the old boat\n", encoding="utf-8")
+    start = ["--text", f"{tmp_path}/text", "--vocab_size", "400"]
+    done = CliRunner().invoke(main, [*start, "--audio_tokens", "20", "--output_dir", f"{tmp_path}/out"])
+    assert done.exit_code == 0, done.output
+    tokenizer = load_tokenizer(tmp_path / "out")
+    assert CliRunner().invoke(main, [*start, "--output_dir", f"{tmp_path}/mute"]).exit_code == 0
+    mute = load_tokenizer(tmp_path / "mute")
+    for task in SPEECH_INSTRUCTIONS.values():
+        assert len(encode_prompt(tokenizer, chat_prompt(tokenizer, task))) == 12
+    names = speech_special_tokens(20)
+    ids = [encode_prompt(tokenizer, name) for name in names]
+    assert ids == [[len(tokenizer) - 22 + place] for place in range(22)]
+    # What somebody said is no token of sound, and the tokens of sound are no text.
+    said = encode_text(tokenizer, "the <|audio_3|>")
+    assert not {number for (number,) in ids} & set(said)
+    assert decode_text(tokenizer, [*encode_text(tokenizer, "the boat"), ids[0][0], ids[5][0]]) == "the boat"
+    # All others are those of a tokenizer without.
+    assert len(mute) < len(tokenizer) and encode_text(mute, "the old boat") == encode_text(tokenizer, "the old boat")
+    refused = CliRunner().invoke(
+        main, [*start, "--layout", "words", "--audio_tokens", "20", "--output_dir", f"{tmp_path}/words"]
+    )
+    assert refused.exit_code == 2 and "--audio_tokens" in refused.stderr
 
 
 def test_missing_file_and_small_size_are_usage_errors(tmp_path):

@@ -10,7 +10,6 @@ from mooer.models.audio_tokens import (
     k_means,
     load_audio_tokenizer,
     nearest,
-    token_names,
     write_audio_tokenizer,
 )
 from mooer.models.vocoder import VocoderConfig
@@ -82,7 +81,6 @@ def test_more_sounds_are_nearer():
 def test_a_token_is_as_long_as_a_latent():
     assert AudioTokenConfig().samples_of_a_token == VocoderConfig().samples_of_a_latent
     assert AudioTokenConfig().sampling_rate == VocoderConfig().sampling_rate
-    assert token_names([0, 12]) == ["<|audio_0|>", "<|audio_12|>"]
 
 
 def test_written_and_read_again(tokenizer, tmp_path):
