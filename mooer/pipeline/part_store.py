@@ -132,7 +132,7 @@ class Stage:
             return None
         if "reason" in line:
             return Failure(**line)
-        return self._kind(**line | {"flags": tuple(line["flags"])})
+        return self._kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in line.items()})
 
 
 def compare_settings(folder: Path, settings: dict[str, Any]) -> None:
