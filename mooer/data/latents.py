@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -137,11 +138,13 @@ class LatentDataset(Dataset):
         if latents.shape[1] != sizes.width:
             raise AudioError(f"latents of {latents.shape[1]} values; the vocoder takes {sizes.width}", "unsupported")
         waveform = load_audio(audio.path, start=audio.start, end=audio.end, target_rate=sizes.sample_rate)
-        num_latents, rest = len(waveform) // sizes.samples, abs(len(waveform) - len(latents) * sizes.samples)
-        if rest > MISFIT_LATENTS * sizes.samples:
+        missing = len(latents) * sizes.samples - len(waveform)
+        if abs(missing) > MISFIT_LATENTS * sizes.samples:
             given = f"{len(latents)} latents make {len(latents) * sizes.samples} samples"
             raise AudioError(f"{given}, the recording has {len(waveform)} at {sizes.sample_rate} Hz", "misaligned")
-        num_latents = min(num_latents, len(latents))
+        # An LLM's last latents may say what comes after the recording: silence.
+        waveform = F.pad(waveform, (0, max(0, missing)))
+        num_latents = len(latents)
         if num_latents < self._config.stretch_latents:
             raise AudioError(f"{num_latents} latents; a stretch has {self._config.stretch_latents}", "too_short")
         return _Recording(latents[:num_latents], waveform[: num_latents * sizes.samples], self._voice(utterance))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mooer.common import provenance
-from mooer.common.errors import ConfigError, DataError
+from mooer.common.errors import ConfigError, DataError, PathError
 from mooer.common.files import atomic_write, require_file
 from mooer.decode.hypothesis import Failure
 
@@ -133,6 +133,35 @@ class Stage:
         if "reason" in line:
             return Failure(**line)
         return self._kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in line.items()})
+
+
+def open_stage(
+    folder: Path, kind: type, entries: Sequence[Any], part_size: int, *, model: dict[str, Any], resume: bool
+) -> Stage:
+    """The stage of work that has one alone: new, or left by a run that was killed.
+
+    Args:
+        kind: as of `Stage`.
+        entries: what the work is on; each is told from others by its repr.
+        model: what makes the results.
+
+    Raises:
+        ConfigError: there are results, and `resume` is not asked for; or they are of other entries or another model.
+        PathError: the folder cannot be made.
+    """
+    if folder.exists() and not resume:
+        raise ConfigError(f"{folder} was left by a run that did not end; go on with --resume, or remove it")
+    digest = hashlib.sha256("".join(f"{entry!r}\n" for entry in entries).encode("utf-8")).hexdigest()
+    settings = {"entries": len(entries), "sha256": digest, "part_size": part_size}
+    compare_settings(folder, settings)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PathError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    keep_settings(folder, settings)
+    stage = Stage(folder, kind, Parts(num_entries=len(entries), part_size=part_size), settings)
+    stage.claim(model)
+    return stage
 
 
 def compare_settings(folder: Path, settings: dict[str, Any]) -> None:

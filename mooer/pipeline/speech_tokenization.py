@@ -4,18 +4,16 @@ What is labelled is kept part by part in FILE.parts while the work goes on, so t
 """
 
 import functools
-import hashlib
 import random
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from mooer.audio.io import load_audio
-from mooer.common.errors import AudioError, ConfigError, DataError, PathError
+from mooer.common.errors import AudioError, DataError
 from mooer.common.files import sha256
 from mooer.common.seed import derived_seed
 from mooer.data.lists import write_table
@@ -24,7 +22,7 @@ from mooer.data.parallel import chunks, map_in_order
 from mooer.data.utterance import Problem, Utterance
 from mooer.decode.hypothesis import Failure
 from mooer.models.audio_tokens import AudioTokenConfig, AudioTokenizer, load_audio_tokenizer, write_audio_tokenizer
-from mooer.pipeline.part_store import Parts, Stage, compare_settings, keep_settings
+from mooer.pipeline.part_store import open_stage
 from mooer.text.speech_tokens import token_names
 
 PART_SIZE = 250
@@ -102,7 +100,8 @@ def tokenize_speech(
     """
     load_audio_tokenizer(tokenizer_path)
     parts = chunks(utterances, PART_SIZE)
-    stage = open_parts(Path(f"{output_file}.parts"), utterances, {"sounds": sha256(tokenizer_path)}, resume)
+    folder, model = Path(f"{output_file}.parts"), {"sounds": sha256(tokenizer_path)}
+    stage = open_stage(folder, SpokenLabel, utterances, PART_SIZE, model=model, resume=resume)
     missing = stage.missing()
     work = functools.partial(tokenize_part, tokenizer_path=tokenizer_path)
     results = map_in_order(work, [parts[number] for number in missing], num_workers)
@@ -121,32 +120,8 @@ def tokenize_speech(
             f"not one of {len(utterances)} recordings can be used" + (f": {problems[0].message}" if problems else "")
         )
     write_table(output_file, labels)
-    shutil.rmtree(f"{output_file}.parts")
+    shutil.rmtree(folder)
     return len(labels), problems
-
-
-def open_parts(
-    folder: Path, utterances: Sequence[Utterance], model: dict[str, Any], resume: bool, kind: type = SpokenLabel
-) -> Stage:
-    """The parts of a job over utterances, new or left by a run that was killed.
-
-    Raises:
-        ConfigError: there are some, and `resume` is not asked for; or they are of other utterances or another model.
-        PathError: the folder cannot be made.
-    """
-    if folder.exists() and not resume:
-        raise ConfigError(f"{folder} was left by a run that did not end; go on with --resume, or remove it")
-    digest = hashlib.sha256("".join(f"{item!r}\n" for item in utterances).encode("utf-8")).hexdigest()
-    settings = {"utterances": len(utterances), "sha256": digest, "part_size": PART_SIZE}
-    compare_settings(folder, settings)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PathError(f"the folder {folder} cannot be made: {error.strerror}") from error
-    keep_settings(folder, settings)
-    stage = Stage(folder, kind, Parts(num_entries=len(utterances), part_size=PART_SIZE), settings)
-    stage.claim(model)
-    return stage
 
 
 def tokenize_part(utterances: Sequence[Utterance], tokenizer_path: str | Path) -> list[SpokenLabel | Failure]:

@@ -7,9 +7,11 @@ from click.testing import CliRunner
 
 from mooer.audio.io import load_audio
 from mooer.cli.tokenize_speech import main
+from mooer.data.directory import read_data_dir
 from mooer.data.lists import read_table
 from mooer.models.audio_tokens import load_audio_tokenizer
 from mooer.pipeline import speech_tokenization
+from mooer.pipeline.part_store import open_stage
 from mooer.text.speech_tokens import token_names
 
 RATE = 22_050
@@ -34,6 +36,10 @@ def run(data_dir, *options, status=0):
     done = CliRunner().invoke(main, given)
     assert done.exit_code == status, done.stderr
     return done.stderr
+
+
+def utterances_of(data_dir):
+    return read_data_dir(data_dir, labels=()).utterances
 
 
 def test_labels_are_those_of_the_library(data_dir):
@@ -65,7 +71,6 @@ def test_a_run_that_was_killed_goes_on(data_dir, monkeypatch):
     run(data_dir, "--num_tokens", 12)
     whole = (data_dir / "text.audio").read_bytes()
     (data_dir / "text.audio").unlink()
-    # The last part cannot be read for now: an error that no utterance is to blame for ends the run.
     done, real = [], speech_tokenization.tokenize_part
 
     def break_off(utterances, tokenizer_path):
@@ -76,14 +81,11 @@ def test_a_run_that_was_killed_goes_on(data_dir, monkeypatch):
 
     monkeypatch.setattr(speech_tokenization, "tokenize_part", break_off)
     with pytest.raises(KeyboardInterrupt):
-        speech_tokenization.tokenize_speech(
-            speech_tokenization_utterances(data_dir), data_dir / "sounds.safetensors", data_dir / "text.audio"
-        )
+        speech_tokenization.tokenize_speech(utterances_of(data_dir), data_dir / "sounds.safetensors", data_dir / "text.audio")
     assert len(list((data_dir / "text.audio.parts").glob("0*.jsonl"))) == 2
     assert not (data_dir / "text.audio").exists()
     monkeypatch.setattr(speech_tokenization, "tokenize_part", real)
     assert "--resume" in run(data_dir, status=2)
-    kept = (data_dir / "text.audio.parts/000000.jsonl").stat().st_mtime_ns
     monkeypatch.setattr(
         speech_tokenization,
         "tokenize_part",
@@ -91,21 +93,15 @@ def test_a_run_that_was_killed_goes_on(data_dir, monkeypatch):
             real(utterances, tokenizer_path) if utterances[0].id == "t6" else pytest.fail("this was done already")
         ),
     )
-    assert kept
     run(data_dir, "--num_tokens", 12, "--resume")
     assert (data_dir / "text.audio").read_bytes() == whole
 
 
-def speech_tokenization_utterances(data_dir):
-    from mooer.data.directory import read_data_dir
-
-    return read_data_dir(data_dir, labels=()).utterances
-
-
 def test_parts_of_other_recordings_are_refused(data_dir):
     run(data_dir, "--num_tokens", 12)
-    utterances = speech_tokenization_utterances(data_dir)
-    speech_tokenization.open_parts(data_dir / "text.audio.parts", utterances[1:], {"sounds": "other"}, resume=False)
+    utterances = utterances_of(data_dir)
+    begun = [data_dir / "text.audio.parts", speech_tokenization.SpokenLabel, utterances[1:], speech_tokenization.PART_SIZE]
+    open_stage(*begun, model={"sounds": "other"}, resume=False)
     assert "sha256 was" in run(data_dir, "--resume", status=2)
 
 
