@@ -11,11 +11,12 @@ require_conf() {
   done
 }
 
-# chain_of NAME: the files of conf/ whose models conf/NAME.yaml starts from, as exp/OTHER/final, in order, and NAME itself.
+# chain_of NAME: the files of conf/ whose models conf/NAME.yaml starts from, as exp/OTHER/final or a file there, in order, and
+# NAME itself.
 chain_of() {
   local other
   require_conf "$1"
-  for other in $(sed -n 's|^ *[a-z]*_path: exp/\([^/]*\)/final$|\1|p' "$conf_dir/$1.yaml"); do
+  for other in $(sed -n 's|^ *\([a-z]*_\)\?path: exp/\([^/]*\)/final\(/[^/]*\)\?$|\2|p' "$conf_dir/$1.yaml"); do
     chain_of "$other"
   done
   echo "$1"

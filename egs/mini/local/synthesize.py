@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import random
 import wave
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,6 +54,10 @@ class Spoken:
     """The sentence by language."""
     varied: bool
     """Whether speed, loudness and noise vary, as in the training set."""
+
+
+# Makes samples, at whatever rate, and lines of ctm of a synthesiser, an utterance and a seed.
+Speak = Callable[[Espeak, Spoken, int], tuple[np.ndarray, list[str]]]
 
 
 def plan(name: str, language: str, count: int, seed: int) -> list[Spoken]:
@@ -139,14 +143,14 @@ def resample(samples: np.ndarray, block: int, gains_db: Sequence[float] | None =
     return np.fft.irfft(spectrum, wanted)[: len(samples) * block // 441] * np.float32(block / 441)
 
 
-def write_wav(path: Path, samples: np.ndarray) -> None:
+def write_wav(path: Path, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
     """Write samples [S] as 16-bit PCM."""
     with wave.open(str(path), "wb") as stream:
-        stream.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        stream.setparams((1, 2, sample_rate, 0, "NONE", ""))
         stream.writeframes((samples * 32767).astype("<i2").tobytes())
 
 
-def make_part(job: tuple[Path, int, list[Spoken], int]) -> int:
+def make_part(job: tuple[Path, int, list[Spoken], int], speak: Speak = speak, sample_rate: int = SAMPLE_RATE) -> int:
     """Synthesise one part into wav files and mark it as finished; returns the number of utterances."""
     directory, index, part, seed = job
     marker = part_file(directory, index, "json")
@@ -158,7 +162,7 @@ def make_part(job: tuple[Path, int, list[Spoken], int]) -> int:
     lines = []
     for spoken in part:
         samples, own_lines = speak(espeak, spoken, seed)
-        write_wav(directory / "wav" / f"{spoken.id}.wav", samples)
+        write_wav(directory / "wav" / f"{spoken.id}.wav", samples, sample_rate)
         lines += own_lines
     with atomic_write(times) as stream:
         stream.writelines(f"{line}\n" for line in lines)
@@ -196,6 +200,29 @@ def write_ctm(directory: Path, num_parts: int) -> None:
         stream.writelines(f"{line}\n" for line in sorted(lines, key=lambda line: line.split(maxsplit=1)[0]))
 
 
+def make_sets(
+    output_dir: Path,
+    sets: dict[str, list[Spoken]],
+    num_jobs: int,
+    seed: int,
+    make: Callable[[tuple[Path, int, list[Spoken], int]], int] = make_part,
+) -> None:
+    """Write a data directory for each set of utterances, in processes of which `make` makes one part each."""
+    jobs = []
+    for name, utterances in sets.items():
+        (output_dir / name / "wav").mkdir(parents=True, exist_ok=True)
+        parts = [utterances[start : start + PART_SIZE] for start in range(0, len(utterances), PART_SIZE)]
+        jobs += [((output_dir / name).absolute(), index, part, seed) for index, part in enumerate(parts)]
+    with (
+        multiprocessing.get_context("fork").Pool(num_jobs, maxtasksperchild=1) as pool,
+        tqdm(total=sum(map(len, sets.values())), desc="synthesis", unit="utt", mininterval=2) as progress,
+    ):
+        for count in pool.imap_unordered(make, jobs):
+            progress.update(count)
+    for name, utterances in sets.items():
+        write_tables((output_dir / name).absolute(), utterances)
+
+
 @click.command()
 @click.option("--output_dir", type=click.Path(path_type=Path), required=True, help="Gets the data directories.")
 @click.option("--num_train", type=int, default=6000, show_default=True, help="Training utterances in each language.")
@@ -210,19 +237,7 @@ def main(output_dir: Path, num_train: int, num_test: int, num_jobs: int, seed: i
         "test_en": plan("test", "en", num_test, seed),
         "test_zh": plan("test", "zh", num_test, seed),
     }
-    jobs = []
-    for name, utterances in sets.items():
-        (output_dir / name / "wav").mkdir(parents=True, exist_ok=True)
-        parts = [utterances[start : start + PART_SIZE] for start in range(0, len(utterances), PART_SIZE)]
-        jobs += [((output_dir / name).absolute(), index, part, seed) for index, part in enumerate(parts)]
-    with (
-        multiprocessing.get_context("fork").Pool(num_jobs, maxtasksperchild=1) as pool,
-        tqdm(total=sum(map(len, sets.values())), desc="synthesis", unit="utt", mininterval=2) as progress,
-    ):
-        for count in pool.imap_unordered(make_part, jobs):
-            progress.update(count)
-    for name, utterances in sets.items():
-        write_tables((output_dir / name).absolute(), utterances)
+    make_sets(output_dir, sets, num_jobs, seed)
 
 
 if __name__ == "__main__":
