@@ -16,7 +16,7 @@ require_conf() {
 chain_of() {
   local other
   require_conf "$1"
-  for other in $(sed -n 's|^ *\([a-z]*_\)\?path: exp/\([^/]*\)/final\(/[^/]*\)\?$|\2|p' "$conf_dir/$1.yaml"); do
+  for other in $(sed -nE 's#^ *([a-z]*_)?path: exp/([^/]*)/final(/[^/]*)?$#\2#p' "$conf_dir/$1.yaml"); do
     chain_of "$other"
   done
   echo "$1"

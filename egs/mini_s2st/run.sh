@@ -113,17 +113,15 @@ if begins 5 "translating into speech, and hearing it"; then
     --device "$device" --output_dir exp/decode/text > /dev/null || [ $? -eq 1 ]
   python "$recipe/local/copy_synthesis.py" --data_list dump/latents_test/data.list --vocoder_dir "$vocoder/final" \
     --output_dir exp/decode/wav_copy
-  mkdir -p exp/decode/wav_speech
+  mkdir -p exp/decode/wav_speech exp/decode/heard
   for wav in exp/decode/text/*.wav; do
     echo "$(basename "$wav" .wav) ../text/$(basename "$wav")"
   done > exp/decode/wav_speech/wav.scp
-  hear() { # SYSTEM WAV_SCP
-    mooer-decode --model_dir mini --task asr --wav_scp "$2" --device "$device" --output_dir "exp/decode/$1" > /dev/null ||
-      [ $? -eq 1 ]
-  }
-  hear reference data/test_target/wav.scp
-  hear copy exp/decode/wav_copy/wav.scp
-  hear speech exp/decode/wav_speech/wav.scp
+  for name in data/test_target exp/decode/wav_copy exp/decode/wav_speech; do
+    bash "$MOOER_ROOT/tools/join_sets.sh" "$name" | sed "s|^|$(basename "$name"):|"
+  done > exp/decode/heard/wav.scp
+  mooer-decode --model_dir mini --task asr --wav_scp exp/decode/heard/wav.scp --device "$device" \
+    --output_dir exp/decode/heard > /dev/null || [ $? -eq 1 ]
   python "$recipe/local/spectrograms.py" reference=data/test_target/wav.scp "copy synthesis=exp/decode/wav_copy/wav.scp" \
     translation=exp/decode/wav_speech/wav.scp --text data/test/text.en --output_dir exp/decode/pictures
   python "$recipe/local/table.py" --data_dir data/test --decode_dir exp/decode
