@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mooer.audio.limits import AudioLimits
 from mooer.common.errors import AudioError, ConfigError
+from mooer.common.lengths import SAMPLE_RATE
 from mooer.decode.hypothesis import Failure
 from mooer.serve import formats
 from mooer.serve.api_error import ApiError, audio_refusal, of_audio
@@ -78,7 +79,7 @@ class SpeechService:
 
     async def _answer_upload(self, upload: Upload, asked: SpeechRequest, endpoint: Endpoint, ends: float) -> Response:
         samples = await self._read(upload)
-        self.metrics.audio.labels(endpoint).inc(len(samples) / 16_000)
+        self.metrics.audio.labels(endpoint).inc(len(samples) / SAMPLE_RATE)
         job = SpeechJob(asked.task, samples)
         if asked.stream and self.model.writes_tokens(asked.task):
             return await self._streamed(job, ends)
