@@ -45,12 +45,16 @@ class LoopOverExperts(nn.Module):
         return output.view_as(frames), routing
 
 
-class PaddedExperts(nn.Module):
-    """One product of stacked matrices: each expert's frames are padded to those of the fullest."""
+class SameExperts(Experts):
+    """The weights of others, computed in another way."""
 
     def __init__(self, experts):
-        super().__init__()
+        super().__init__(1, 1, 1, 0.0, -1.0)
         self.w_1, self.w_2 = experts.w_1, experts.w_2
+
+
+class PaddedExperts(SameExperts):
+    """One product of stacked matrices: each expert's frames are padded to those of the fullest."""
 
     def forward(self, frames, counts):
         highest, counts = max(counts), torch.tensor(counts)
@@ -61,12 +65,8 @@ class PaddedExperts(nn.Module):
         return torch.baddbmm(self.w_2.bias[:, None], hidden, self.w_2.weight.transpose(1, 2))[number, place]
 
 
-class GroupedExperts(nn.Module):
+class GroupedExperts(SameExperts):
     """torch.nn.functional.grouped_mm."""
-
-    def __init__(self, experts):
-        super().__init__()
-        self.w_1, self.w_2 = experts.w_1, experts.w_2
 
     def forward(self, frames, counts):
         counts = torch.tensor(counts)
