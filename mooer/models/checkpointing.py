@@ -32,6 +32,11 @@ def checkpoint_blocks(model: nn.Module, recomputing: Context = contextlib.nullco
     return len(blocks)
 
 
+def forgets_activations(block: nn.Module) -> bool:
+    """Whether `checkpoint_blocks` was here, so that the block's forward pass runs again in the backward pass."""
+    return getattr(block.forward, "func", None) is _forgetting
+
+
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
         if isinstance(child, nn.ModuleList):

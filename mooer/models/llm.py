@@ -3,6 +3,8 @@
 Shapes: B batch, L tokens, D width, V vocabulary, N target tokens.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from mooer.common.errors import ConfigError, WeightsError
 from mooer.common.files import require_dir, require_file
 from mooer.common.torchaudio_compat import ensure_torchaudio
+from mooer.models.checkpointing import forgets_activations
 from mooer.models.hugging_face import load_pretrained
 from mooer.models.parts import read_parts
 from mooer.models.weights import State, load_state
@@ -166,7 +169,8 @@ def target_logits(
 ) -> Tensor:
     """Logits of the wanted columns only.
 
-    The output layer over a large vocabulary is a good part of the work, and most columns are audio and prompt.
+    What comes after the last layer's attention, the output layer over a large vocabulary above all, is a good part of the work,
+    and most columns are audio and prompt.
 
     Args:
         inputs_embeds: [B, L, D].
@@ -179,10 +183,45 @@ def target_logits(
     """
     masks = {"attention_mask": attention_mask, "position_ids": position_ids}
     given = {name: tensor[:, :-1] for name, tensor in masks.items() if tensor is not None}
-    head = llm.get_output_embeddings()
-    # The hook leaves all that the LLM does to its logits after the output layer (scaling, capping) to the LLM.
-    selection = head.register_forward_pre_hook(lambda _head, arguments: (arguments[0][wanted],))
-    try:
+    with _computing_only(wanted, llm):
         return llm(inputs_embeds=inputs_embeds[:, :-1], use_cache=False, **given).logits
+
+
+@contextlib.contextmanager
+def _computing_only(wanted: Tensor, llm: nn.Module) -> Iterator[None]:
+    """Within it the LLM's output layer and last feed-forward part see the wanted columns [B, L] alone.
+
+    The feed-forward part gives zeros for the others, which nothing reads.
+    """
+
+    def select(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0][wanted],)
+
+    def spread(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        columns = output.new_zeros(*wanted.shape, output.shape[-1])
+        columns[wanted] = output
+        return columns
+
+    # The hook leaves all that the LLM does to its logits after the output layer (scaling, capping) to the LLM.
+    hooks = [llm.get_output_embeddings().register_forward_pre_hook(select)]
+    feed_forward = _last_feed_forward(llm)
+    if feed_forward is not None:
+        hooks += [feed_forward.register_forward_pre_hook(select), feed_forward.register_forward_hook(spread)]
+    try:
+        yield
     finally:
-        selection.remove()
+        for hook in hooks:
+            hook.remove()
+
+
+def _last_feed_forward(llm: nn.Module) -> nn.Module | None:
+    """The feed-forward part of the last layer if it is a gated one, as Qwen2 has, which computes each column for itself.
+
+    None also where the layer is computed again in the backward pass, when the hooks are gone.
+    """
+    layers = getattr(llm.get_decoder(), "layers", None)
+    if not isinstance(layers, nn.ModuleList) or forgets_activations(layers[-1]):
+        return None
+    part = getattr(layers[-1], "mlp", None)
+    is_gated = all(hasattr(part, name) for name in ("gate_proj", "up_proj", "down_proj"))
+    return part if is_gated else None

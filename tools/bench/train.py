@@ -2,11 +2,11 @@
 """Hours of audio trained in an hour, and the loss after it: mooer's training step against the plain loop, on the same cores.
 
 Both train the adapter and the LLM of egs/mini from the same first weights, on the same utterances for the same number of
-epochs, in about as many optimizer steps. mooer: two ranks of one thread, in float32 and in bfloat16, batches by length, outputs
-of the frozen encoder kept on disk (in the first epoch they are made). The plain loop: one process with torch's own number of
-threads; soundfile, torchaudio's fbank and a Python loop for LFR whenever an utterance is needed; batches of 8 in random order,
-four to a step; logits of all columns; the LLM's own loss. Start-up is not counted. Run in a finished egs/mini (or its
---work_dir): python ../../tools/bench/train.py
+epochs, in about as many optimizer steps. mooer: two ranks of one thread, in float32 and in bfloat16, batches by length of audio
+and of answer under a budget of LLM columns, outputs of the frozen encoder kept on disk (in the first epoch they are made). The
+plain loop: one process with torch's own number of threads; soundfile, torchaudio's fbank and a Python loop for LFR whenever an
+utterance is needed; batches of 8 in random order, four to a step; logits of all columns; the LLM's own loss. Start-up is not
+counted. Run in a finished egs/mini (or its --work_dir): python ../../tools/bench/train.py
 """
 
 import argparse
@@ -45,8 +45,8 @@ from tools.bench.loader import PlainDataset
 CONFIG = Path(__file__).resolve().parents[2] / "egs" / "mini" / "conf" / "mooer.yaml"
 RANKS = 2
 PLAIN_BATCH, ACCUMULATION = 8, 4
-# Frames of a rank's batch, for about as many steps in an epoch as the plain loop makes.
-RANK_FRAMES = 3300
+# A rank's batches, for about as many steps in an epoch as the plain loop makes.
+RANK_BATCHES = {"max_batch_frames": 5000, "max_batch_tokens": 760, "num_buckets": 8, "num_token_buckets": 4}
 DTYPES = {"mooer": "float32", "mooer_bfloat16": "bfloat16", "plain": "float32"}
 
 
@@ -54,7 +54,7 @@ class Ours:
     """The toolkit's loader, engine and step."""
 
     def __init__(self, config, tokenizer, model, folder):
-        data = dataclasses.replace(config.data, max_batch_frames=RANK_FRAMES, num_buckets=8)
+        data = dataclasses.replace(config.data, **RANK_BATCHES)
         self.config = config
         self.loader = build_loader(data, "train", SpeechLlmSamples.of(data, tokenizer), dist.rank(), dist.world_size())
         model.encoder_cache = EncoderCache(folder / "encoder", model.encoder)

@@ -32,10 +32,30 @@ def test_embed_of_text_alone_needs_no_audio_frame(tiny):
     torch.testing.assert_close(embeds[0], model.llm.get_input_embeddings().weight[[4, 5]])
 
 
-def test_loss_is_the_llms_own(tiny, batch):
+def gradients_of(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+def gemma2(**changes):
+    from transformers import AutoModelForCausalLM, Gemma2Config
+
+    sizes = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 40}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    return AutoModelForCausalLM.from_config(Gemma2Config(**sizes, **heads, **changes))
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gemma2"])
+def test_loss_and_gradients_are_the_llms_own(tiny, batch, kind):
     """Against the plain way: logits of every column, then transformers' shift and mean."""
-    model = tiny().eval()
+    model = tiny()
+    if kind == "gemma2":  # normalises what the feed-forward part gives, zeros too
+        torch.manual_seed(0)
+        model.llm = gemma2()
+    model.eval()
     output = model(**batch)
+    gradients = gradients_of(model, output.loss_sum / 9)
     embeds = model.embed(batch["frames"], batch["frame_lengths"], batch["input_ids"])
     plain = model.llm(inputs_embeds=embeds, attention_mask=batch["attention_mask"], labels=batch["labels"])
     wanted = batch["labels"][:, 1:]
@@ -43,6 +63,17 @@ def test_loss_is_the_llms_own(tiny, batch):
     assert output.num_tokens == 9
     torch.testing.assert_close(output.loss_sum / 9, plain.loss)
     assert output.num_correct == correct.sum()
+    torch.testing.assert_close(gradients, gradients_of(model, plain.loss), atol=1e-5, rtol=1e-4)
+
+
+def test_the_end_of_the_llm_computes_labelled_columns_only(tiny, batch):
+    model = tiny().eval()
+    sizes = []
+    layers = model.llm.model.layers
+    for module in (layers[0].mlp.down_proj, layers[-1].mlp.down_proj, model.llm.lm_head):
+        module.register_forward_hook(lambda _module, _inputs, output: sizes.append(output.shape[:-1].numel()))
+    model(**batch)
+    assert sizes == [(batch["labels"].shape[1] - 1) * 3, 9, 9]
 
 
 def test_loss_is_the_sum_over_rows_alone_without_their_padding(tiny, batch):
@@ -116,12 +147,8 @@ def test_a_trained_encoder_drops_and_learns(tiny, batch):
 
 
 def test_a_llm_that_caps_its_logits_keeps_doing_so(tiny, batch):
-    from transformers import AutoModelForCausalLM, Gemma2Config
-
     model = tiny().eval()
-    sizes = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "intermediate_size": 40}
-    config = Gemma2Config(vocab_size=50, hidden_size=32, num_hidden_layers=1, final_logit_softcapping=0.01, **sizes)
-    model.llm = AutoModelForCausalLM.from_config(config).eval()
+    model.llm = gemma2(final_logit_softcapping=0.01).eval()
     output = model(**batch)
     # Logits between -0.01 and 0.01 leave next to nothing but the uniform distribution.
     assert output.loss_sum.item() / 9 == pytest.approx(torch.tensor(50.0).log().item(), abs=0.02)
