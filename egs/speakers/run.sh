@@ -16,7 +16,7 @@ changes=              # values of the configuration to change, as "training.max_
 
 help_message="usage: run.sh --data_dir DIR [--stage N] [--stop_stage M] ...
 
-  -1 and 1 nothing, 0 data directories and conversations, 2 data list, 3 training, 4 embeddings and turns, 5 scoring
+  -1 and 1 nothing, 0 data directories and conversations, 2 data list, 3 training, 4 whitening, embeddings and turns, 5 scoring
   --data_dir DIR        has train/SPEAKER-NAME.ogg (or .flac, .wav) and test/SPEAKER/SPEAKER-NAME.flac; needed for stage 0
   --work_dir DIR        where data, dump and exp are written (default: the recipe's folder)
   --conf NAME           a file of conf/, without .yaml (default campplus_small)
@@ -43,7 +43,7 @@ cd "$work_dir"
 export OMP_NUM_THREADS=1
 read -r -a changed <<< "$changes"
 prepared="$data_dir $num_dev_speakers $seed $(cat "$recipe"/conf/*conversations.yaml | cksum)"
-exp="exp/$conf"
+exp="exp/$conf" model="exp/$conf/whitened"
 
 if begins 0 "data directories and conversations"; then
   if ! finished data/.prepared "$prepared"; then
@@ -68,11 +68,12 @@ if begins 3 "training ($conf)"; then
     "${changed[@]/#/--set=}"
 fi
 
-if begins 4 "embeddings of the test set, and who speaks when"; then
-  python "$recipe/local/score_trials.py" --model_dir "$exp/final" --data_dir data/test --device "$device" --output_file "$exp/scores"
-  python "$recipe/local/calibrate_clustering.py" --model_dir "$exp/final" --data_dir data/dev_conversations --device "$device"
+if begins 4 "whitening, embeddings of the test set, and who speaks when"; then
+  python "$recipe/local/whiten_embeddings.py" --model_dir "$exp/final" --data_dir data/train --device "$device" --output_dir "$model"
+  python "$recipe/local/score_trials.py" --model_dir "$model" --data_dir data/test --device "$device" --output_file "$exp/scores"
+  python "$recipe/local/calibrate_clustering.py" --model_dir "$model" --data_dir data/dev_conversations --device "$device"
   diarize() { # NAME OPTION...
-    python "$recipe/local/diarize.py" --model_dir "$exp/final" --data_dir data/test_conversations --device "$device" \
+    python "$recipe/local/diarize.py" --model_dir "$model" --data_dir data/test_conversations --device "$device" \
       --output_file "$exp/turns/$1.rttm" "${@:2}"
   }
   diarize counted --count_given

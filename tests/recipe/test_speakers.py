@@ -72,7 +72,7 @@ def test_rates_are_those_of_the_files(finished):
 @pytest.mark.slow
 def test_the_model_is_one_that_the_diarizer_opens(finished):
     work, _, _ = finished
-    final = work / "exp" / "campplus_small" / "final"
+    final = work / "exp" / "campplus_small" / "whitened"
     assert {path.name for path in final.iterdir()} == {"campplus_cn_common.bin", "config.yaml", "run.json", "clustering.yaml"}
     settings = yaml.safe_load((final / "clustering.yaml").read_text())
     assert settings["count"] == "likeness"

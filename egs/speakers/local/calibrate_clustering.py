@@ -5,7 +5,7 @@ The published settings suit the published model, trained on far more speakers: a
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,15 +19,14 @@ from mooer.common.files import atomic_write
 from mooer.pipeline.diarization import CLUSTERING_FILE, DiarizationConfig, Diarizer, cut_windows
 from mooer.pipeline.speaker_clustering import ClusteringConfig, cluster_speakers, with_neighbours
 from mooer.pipeline.speaker_turns import Turn, Window, speaker_turns
-from mooer.score.der import score_diarization
+from mooer.score.der import DerReport, score_diarization
 from mooer.text.rttm import TimedTurn
 
-# Those nearest to the defaults come first.
+# Those that are preferred come first. Of the grouping, the defaults. Of likeness, the lowest: pieces of one utterance are more
+# alike than a voice in several, so that conversations of pieces ask for more speakers than others have.
 REACHES = (0, 1, 2, 3)
 MIN_KEPT = (6, 10, 16)
-MAX_LIKENESSES = (0.65, 0.6, 0.7, 0.55, 0.75, 0.5, 0.8)
-# Percent by which settings must be better than those nearer to the defaults: sixty conversations tell no less apart.
-LEAST_GAIN = 1.0
+MAX_LIKENESSES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 
 
 @dataclass(frozen=True)
@@ -62,29 +61,38 @@ def main(model_dir: str, data_dir: Path, device: str) -> None:
         windows, pieces = cut_windows(known.waveform, known.segments)
         conversations.append(Embedded(known, windows, diarizer.embed(pieces)))
 
-    def percent(config: ClusteringConfig, count_given: bool = False) -> float:
+    def report(config: ClusteringConfig, count_given: bool = False) -> DerReport:
         found = {item.known.id: item.turns(config, count_given) for item in conversations}
-        return score_diarization({item.known.id: item.known.turns for item in conversations}, found).time.percent
+        return score_diarization({item.known.id: item.known.turns for item in conversations}, found)
 
     published = ClusteringConfig()
     pairs = itertools.product(REACHES, MIN_KEPT)
     ways = [replace(published, count="likeness", reach=reach, min_kept=kept) for reach, kept in pairs]
-    grouping = first_good(ways, lambda config: percent(config, count_given=True))
-    best = first_good([replace(grouping, max_likeness=value) for value in MAX_LIKENESSES], percent)
-    given = percent(best, count_given=True)
+    grouping = first_good(ways, [report(config, count_given=True) for config in ways])
+    ways = [replace(grouping, max_likeness=value) for value in MAX_LIKENESSES]
+    best = first_good(ways, [report(config) for config in ways])
+    given = report(best, count_given=True)
     click.echo(
-        f"DER of {data_dir}: published settings {percent(published):.2f} %; reach {best.reach}, min_kept {best.min_kept}, "
-        f"max_likeness {best.max_likeness} {percent(best):.2f} %, with the number given {given:.2f} %",
+        f"DER of {data_dir}: published settings {report(published).time.percent:.2f} %; reach {best.reach}, min_kept "
+        f"{best.min_kept}, max_likeness {best.max_likeness} {report(best).time.percent:.2f} %, with the number given "
+        f"{given.time.percent:.2f} %",
         err=True,
     )
     with atomic_write(Path(model_dir) / CLUSTERING_FILE) as stream:
         stream.write(dump_yaml(best))
 
 
-def first_good(ways: Sequence[ClusteringConfig], percent: Callable[[ClusteringConfig], float]) -> ClusteringConfig:
-    """The first settings that none of the others betters by `LEAST_GAIN`."""
-    rates = [percent(config) for config in ways]
-    return next(config for config, rate in zip(ways, rates, strict=True) if rate <= min(rates) + LEAST_GAIN)
+def first_good(ways: Sequence[ClusteringConfig], reports: Sequence[DerReport]) -> ClusteringConfig:
+    """The first settings whose rate is within one standard error of the lowest (Breiman et al. 1984): that much is chance."""
+    lowest = min(reports, key=lambda report: report.time.percent)
+    limit = lowest.time.percent + standard_error(lowest)
+    return next(config for config, report in zip(ways, reports, strict=True) if report.time.percent <= limit)
+
+
+def standard_error(report: DerReport) -> float:
+    """Of the mean rate of recordings, in percent; 0 of a single one."""
+    rates = [item.time.percent for item in report.recordings]
+    return float(np.std(rates, ddof=1) / len(rates) ** 0.5) if len(rates) > 1 else 0.0
 
 
 def timed(turns: list[Turn]) -> list[TimedTurn]:

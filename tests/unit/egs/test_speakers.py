@@ -13,6 +13,7 @@ from mooer.common.errors import ConfigError, DataError
 from mooer.data.check import check_data_dir
 from mooer.data.lists import read_table
 from mooer.pipeline.speaker_clustering import ClusteringConfig
+from mooer.score.der import DerConfig, DerReport, RecordingScore, SpeakerTime
 from mooer.score.eer import read_trials
 from mooer.text.rttm import SECOND, TimedTurn
 
@@ -172,11 +173,21 @@ def test_speech_is_joined_over_short_pauses():
     assert speech_segments(timed) == [(0, 2000), (2500, 3000), (4000, 5000)]
 
 
-def test_settings_are_those_nearest_to_the_defaults_unless_others_are_clearly_better():
+def report_of(*percents):
+    """A report on recordings with so many percent of errors each."""
+    times = [SpeakerTime(speech=1000, confusion=round(10 * percent)) for percent in percents]
+    recordings = [
+        RecordingScore(id=str(number), time=time, mapping={}, num_speakers=(2, 2)) for number, time in enumerate(times)
+    ]
+    return DerReport(config=DerConfig(), recordings=tuple(recordings), missing=(), extra=())
+
+
+def test_settings_are_the_first_that_are_within_a_standard_error_of_the_best():
     import calibrate_clustering
 
-    rates = {0.65: 20.0, 0.6: 19.2, 0.7: 19.0, 0.55: 18.9}
-    ways = [ClusteringConfig(max_likeness=value) for value in rates]
-    assert calibrate_clustering.first_good(ways, lambda config: rates[config.max_likeness]).max_likeness == 0.6
-    rates[0.55] = 15.0
-    assert calibrate_clustering.first_good(ways, lambda config: rates[config.max_likeness]).max_likeness == 0.55
+    ways = [ClusteringConfig(max_likeness=value) for value in (0.5, 0.6, 0.7)]
+    # The last has a mean of 20 and a standard error of 5.
+    best = report_of(15.0, 25.0)
+    assert calibrate_clustering.first_good(ways, [report_of(25.1), report_of(25.0), best]).max_likeness == 0.6
+    assert calibrate_clustering.first_good(ways, [report_of(24.9), report_of(10.0), best]).max_likeness == 0.6
+    assert calibrate_clustering.first_good(ways, [report_of(24.9), report_of(25.0), best]).max_likeness == 0.5
