@@ -179,3 +179,38 @@ def lm_folder(tmp_path_factory):
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tiny_recognisers():
+    """Writes small random recognisers, `ctc` and `llm`, and their `tokenizer`: `tiny_recognisers(folder, texts)`."""
+
+    def write(folder, texts, special=(), seed=1, llm_scale=1.0):
+        """`llm_scale`: what the LLM's layers are multiplied by, so that its answers are no loops."""
+        import torch
+
+        from mooer.models.adapter import AdapterConfig
+        from mooer.models.builders import ModelConfig, build_model
+        from mooer.models.llm import LlmConfig
+        from mooer.models.model_export import ModelAssets, export_model_dir
+        from mooer.models.sanm_encoder import SanmEncoderConfig
+        from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer
+
+        tokenizer = build_bpe_tokenizer(list(texts), 300, list(special))
+        save_tokenizer(tokenizer, folder / "tokenizer")
+        encoder = SanmEncoderConfig(output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
+        llm = LlmConfig(hidden_size=16, num_layers=1, num_heads=2, num_kv_heads=1, intermediate_size=32)
+        configs = {
+            "ctc": ModelConfig(family="ctc", encoder=encoder),
+            "llm": ModelConfig(encoder=encoder, adapter=AdapterConfig(hidden_size=16), llm=llm),
+        }
+        for name, config in configs.items():
+            torch.manual_seed(seed)
+            model = build_model(config, len(tokenizer))
+            if name == "llm":
+                for parameter_name, parameter in model.llm.named_parameters():
+                    if parameter.ndim == 2 and "embed" not in parameter_name:
+                        parameter.data *= llm_scale
+            export_model_dir(model, config, folder / name, ModelAssets(tokenizer_dir=folder / "tokenizer"))
+
+    return write

@@ -18,33 +18,15 @@ from mooer.decode import packed_linear
 from mooer.decode.hypothesis import Failure
 from mooer.decode.recognizer import WINDOW_BATCHES, DecodeConfig, Recognizer
 from mooer.features.fbank import fbank
-from mooer.models.adapter import AdapterConfig
-from mooer.models.builders import ModelConfig, build_model
-from mooer.models.llm import LlmConfig
 from mooer.models.model_dir import load_model_dir
-from mooer.models.model_export import ModelAssets, export_model_dir
-from mooer.models.sanm_encoder import SanmEncoderConfig
 from mooer.text.prompts import instruction
-from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer
-
-ENCODER = SanmEncoderConfig(output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, tiny_recognisers):
     """A folder with a tokenizer, a model directory of each family, recordings and lists."""
     folder = tmp_path_factory.mktemp("models")
-    tokenizer = build_bpe_tokenizer(["one two three", "一二三"], 300, ["<|im_start|>user\n"])
-    save_tokenizer(tokenizer, folder / "tokenizer")
-    llm = LlmConfig(hidden_size=16, num_layers=1, num_heads=2, num_kv_heads=1, intermediate_size=32)
-    configs = {
-        "ctc": ModelConfig(family="ctc", encoder=ENCODER),
-        "llm": ModelConfig(encoder=ENCODER, adapter=AdapterConfig(hidden_size=16), llm=llm),
-    }
-    for name, config in configs.items():
-        torch.manual_seed(1)
-        model = build_model(config, len(tokenizer))
-        export_model_dir(model, config, folder / name, ModelAssets(tokenizer_dir=folder / "tokenizer"))
+    tiny_recognisers(folder, ["one two three", "一二三"], ["<|im_start|>user\n"])
     generator = np.random.default_rng(0)
     waves = {f"w{index}": generator.normal(0, 0.1, 4000 * (index + 1)).astype(np.float32) for index in range(4)}
     for name, wave in waves.items():

@@ -16,36 +16,16 @@ from mooer.common.errors import AudioError, ConfigError
 from mooer.data.utterance import Problem
 from mooer.decode.generate import GenerateConfig, Generator, Prompt
 from mooer.decode.recognizer import DecodeConfig, Recognizer
-from mooer.models.adapter import AdapterConfig
-from mooer.models.builders import ModelConfig, build_model
-from mooer.models.llm import LlmConfig
-from mooer.models.model_export import ModelAssets, export_model_dir
-from mooer.models.sanm_encoder import SanmEncoderConfig
-from mooer.text.tokenizer import build_bpe_tokenizer, decode_settled_text, decode_text, encode_text, save_tokenizer
+from mooer.text.tokenizer import build_bpe_tokenizer, decode_settled_text, decode_text, encode_text
 
-ENCODER = SanmEncoderConfig(output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
 REPLACEMENT = "\ufffd"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, tiny_recognisers):
     """Tokenizer, a model of each family with random weights, and a recording. The answers are mostly bytes of no character."""
     folder = tmp_path_factory.mktemp("models")
-    tokenizer = build_bpe_tokenizer(["one two three 一二三"], 300, [])
-    save_tokenizer(tokenizer, folder / "tokenizer")
-    llm = LlmConfig(hidden_size=16, num_layers=1, num_heads=2, num_kv_heads=1, intermediate_size=32)
-    configs = {
-        "ctc": ModelConfig(family="ctc", encoder=ENCODER),
-        "llm": ModelConfig(encoder=ENCODER, adapter=AdapterConfig(hidden_size=16), llm=llm),
-    }
-    for name, config in configs.items():
-        torch.manual_seed(2)
-        model = build_model(config, len(tokenizer))
-        if name == "llm":
-            for parameter_name, parameter in model.llm.named_parameters():
-                if parameter.ndim == 2 and "embed" not in parameter_name:
-                    parameter.data *= 20  # so that the answers are no loops
-        export_model_dir(model, config, folder / name, ModelAssets(tokenizer_dir=folder / "tokenizer"))
+    tiny_recognisers(folder, ["one two three 一二三"], seed=2, llm_scale=20)
     soundfile.write(folder / "a.wav", noise(0).numpy(), 16000, subtype="FLOAT")
     return folder
 

@@ -12,12 +12,7 @@ from click.testing import CliRunner
 
 from mooer.cli.pseudo_label import main
 from mooer.common.torchaudio_compat import ensure_torchaudio
-from mooer.models.adapter import AdapterConfig
-from mooer.models.builders import ModelConfig, build_model
-from mooer.models.llm import LlmConfig
-from mooer.models.model_export import ModelAssets, export_model_dir
-from mooer.models.sanm_encoder import SanmEncoderConfig
-from mooer.text.tokenizer import build_bpe_tokenizer, save_tokenizer
+from mooer.text.tokenizer import build_bpe_tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,</>今天星期五去学校"
 PAD, EOS, UNKNOWN = 0, 1, 2
@@ -25,7 +20,6 @@ TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-ENCODER = SanmEncoderConfig(output_size=16, attention_heads=2, linear_units=32, num_blocks=2)
 
 
 def run(*arguments):
@@ -152,21 +146,11 @@ def translation_models(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def recognisers(tmp_path_factory):
+def recognisers(tmp_path_factory, tiny_recognisers):
     """Model directories of a small random recogniser of each family."""
     folder = tmp_path_factory.mktemp("recognisers")
-    tokenizer = build_bpe_tokenizer(["one two three", "一二三"], 300, ["<|im_start|>user\n"])
-    save_tokenizer(tokenizer, folder / "tokenizer")
-    llm = LlmConfig(hidden_size=16, num_layers=1, num_heads=2, num_kv_heads=1, intermediate_size=32)
-    configs = {
-        "ctc": ModelConfig(family="ctc", encoder=ENCODER),
-        "llm": ModelConfig(encoder=ENCODER, adapter=AdapterConfig(hidden_size=16), llm=llm),
-    }
-    for name, config in configs.items():
-        torch.manual_seed(1)
-        model = build_model(config, len(tokenizer))
-        export_model_dir(model, config, folder / name, ModelAssets(tokenizer_dir=folder / "tokenizer"))
-    return {name: folder / name for name in configs}
+    tiny_recognisers(folder, ["one two three", "一二三"], ["<|im_start|>user\n"])
+    return {name: folder / name for name in ("ctc", "llm")}
 
 
 @pytest.fixture(scope="session")
