@@ -153,13 +153,15 @@ class Generator:
             yield active, finished
 
     def _make_pool(self, prompts: Sequence[Prompt]) -> KeyValuePool:
-        longest = max(len(prompt.embeddings) for prompt in prompts) + max(prompt.max_new_tokens for prompt in prompts)
+        longest_prompt = max(len(prompt.embeddings) for prompt in prompts)
+        longest_answer = max(prompt.max_new_tokens for prompt in prompts)
         most, room = 0, self._config.max_cost
         for cost in sorted(prompt.cost for prompt in prompts):
             most, room = most + 1, room - cost
             if room < 0:
                 break
-        return KeyValuePool(most, self._config.beam_size, longest + _SPARE_COLUMNS)
+        columns = longest_prompt + longest_answer * self._config.beam_size + _SPARE_COLUMNS
+        return KeyValuePool(most, self._config.beam_size, columns)
 
     def _next_to_admit(self, waiting: deque[int], prompts: Sequence[Prompt], active: list[_Active]) -> list[int]:
         """Those that fit beside the active ones; none yet if only little room is free, as prefills are cheaper together."""
@@ -218,17 +220,17 @@ class Generator:
     @torch.inference_mode()
     def _step(self, active: list[_Active], pool: KeyValuePool) -> None:
         """One more token for all."""
-        mask, positions = pool.open_column(self._llm.dtype)
-        tokens = torch.tensor([token for item in active for token in item.search.next_tokens], device=mask.device)
+        mask, positions = pool.open_step()
+        tokens = torch.tensor([item.search.next_tokens for item in active], device=mask.device)  # [utterances, beams]
         logits = self._llm(
-            input_ids=tokens[:, None],
+            input_ids=tokens,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=pool.cache,
             use_cache=True,
         ).logits
-        self._advance(active, logits[:, -1])
-        pool.close_column([item.search.parents for item in active])
+        self._advance(active, logits.flatten(0, 1))
+        pool.close_step([item.search.parents for item in active])
 
     def _advance(self, active: list[_Active], logits: Tensor) -> None:
         """Show each search the best, or the drawn, candidates of its rows of the logits [R, V]."""

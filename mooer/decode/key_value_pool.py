@@ -1,10 +1,13 @@
 """Keys and values of many answers in one store, written in place.
 
-R rows (an utterance has as many as there are beams), H heads, C columns, D width of a head.
+U utterances, K beams, H heads, C columns, D width of a head.
 
-All rows write their next token into the same column: a prompt stands so that it ends where the store is at the moment it is
-admitted, and what is left of it is masked. A finished utterance's rows are given to the last one. Beams that continue another
-beam copy only what was generated, since their prompt is the same.
+An utterance has one row, which its beams share: its prompt, and then for every step as many columns as there are beams. The
+attention mask alone says which of these a beam continues, so nothing is copied when beams change places, and a prompt is read
+once for all of them.
+
+All rows write their next tokens into the same columns: a prompt stands so that it ends where the store is at the moment it is
+admitted, and what is left of it is masked. A finished utterance's row is given to the last one.
 """
 
 from collections.abc import Sequence
@@ -22,34 +25,29 @@ class _PoolLayer(DynamicLayer):
         super().__init__()
         self._pool = pool
         # Zeros, as what is masked must be finite all the same. Memory is taken when it is first written.
-        self.keys = like.keys.new_zeros(max_rows, like.keys.shape[1], max_columns, like.keys.shape[3])
-        self.values = like.values.new_zeros(max_rows, like.values.shape[1], max_columns, like.values.shape[3])
+        self.keys = like.keys.new_empty(max_rows, like.keys.shape[1], max_columns, like.keys.shape[3])
+        self.values = like.values.new_empty(max_rows, like.values.shape[1], max_columns, like.values.shape[3])
         self.dtype, self.device, self.is_initialized = like.keys.dtype, like.keys.device, True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
-        """Store one column [R, H, 1, D] and return all columns in use [R, H, C, D]."""
-        rows, start, column = self._pool.num_rows, self._pool.start, self._pool.column
-        self.keys[:rows, :, column] = key_states[:, :, 0]
-        self.values[:rows, :, column] = value_states[:, :, 0]
-        return self.keys[:rows, :, start : column + 1], self.values[:rows, :, start : column + 1]
+        """Store the columns of one step [U, H, K, D] and return all columns in use [U, H, C, D]."""
+        rows, new, used = slice(0, len(self._pool)), self._pool.new_columns, self._pool.used_columns
+        self.keys[rows, :, new] = key_states
+        self.values[rows, :, new] = value_states
+        return self.keys[rows, :, used], self.values[rows, :, used]
 
     def get_seq_length(self) -> int:
-        """Columns in use."""
+        """Columns in use before those of this step."""
         return self._pool.column - self._pool.start
 
-    def put_prompt(self, rows: slice, columns: slice, keys: Tensor, values: Tensor) -> None:
-        """Write a prompt's keys and values [H, L, D] to several rows, with zeros before it in the columns in use."""
+    def put_prompt(self, row: int, columns: slice, keys: Tensor, values: Tensor) -> None:
+        """Write a prompt's keys and values [H, L, D] to a row, with zeros before it in the columns in use."""
         for stored, new in ((self.keys, keys), (self.values, values)):
-            stored[rows, :, self._pool.start : columns.start] = 0
-            stored[rows, :, columns] = new
+            stored[row, :, self._pool.start : columns.start] = 0
+            stored[row, :, columns] = new
 
-    def copy_rows(self, targets: Tensor, sources: Tensor, columns: slice) -> None:
-        """Copy some columns of the rows `sources` to the rows `targets`, all at once."""
-        for stored in (self.keys, self.values):
-            stored[targets, :, columns] = stored[sources, :, columns]
-
-    def move_rows(self, target: slice, source: slice, columns: slice) -> None:
-        """Copy some columns of a run of rows to another, with zeros before them in the columns in use."""
+    def move_row(self, target: int, source: int, columns: slice) -> None:
+        """Copy some columns of a row to another, with zeros before them in the columns in use."""
         for stored in (self.keys, self.values):
             stored[target, :, self._pool.start : columns.start] = 0
             stored[target, :, columns] = stored[source, :, columns]
@@ -66,32 +64,35 @@ class KeyValuePool:
     Utterances are told apart by their slot: 0 to len(pool) - 1, in the order of their admission but for removals.
 
     Args:
-        beam_size: rows of an utterance.
-        max_columns: at least one more than the longest prompt and answer together.
+        beam_size: K, the columns of a step.
+        max_columns: at least those of the longest prompt and of all steps of an answer together.
     """
 
     def __init__(self, max_utterances: int, beam_size: int, max_columns: int) -> None:
-        self._max_rows = max_utterances * beam_size
-        self._beam_size = beam_size
-        self._max_columns = max_columns
+        self._max_utterances, self._beam_size, self._max_columns = max_utterances, beam_size, max_columns
         self._firsts: list[int] = []  # column where each utterance's prompt begins
         self._borders: list[int] = []  # column after its prompt
-        self._row_firsts = torch.empty(0, dtype=torch.long)  # [R]
         self._layers: list[_PoolLayer] = []
+        self._mask = self._siblings = self._positions = torch.empty(0)
         self.cache: Cache | None = None
         """What the LLM takes as past_key_values, once there is something in it."""
         self.start = 0
         """First column in use."""
         self.column = 0
-        """Column that the next token goes to."""
+        """First of the columns that the next tokens go to."""
 
     def __len__(self) -> int:
         return len(self._firsts)
 
     @property
-    def num_rows(self) -> int:
-        """R, the rows in use."""
-        return len(self) * self._beam_size
+    def new_columns(self) -> slice:
+        """Those of the next tokens."""
+        return slice(self.column, self.column + self._beam_size)
+
+    @property
+    def used_columns(self) -> slice:
+        """Those that somebody sees, the next tokens' included."""
+        return slice(self.start, self.column + self._beam_size)
 
     def admit(self, prefilled: DynamicCache, lengths: Sequence[int]) -> None:
         """Take in prompts, none of them longer than what the store holds already, if it holds anything.
@@ -101,76 +102,74 @@ class KeyValuePool:
             lengths: of the B prompts.
         """
         if self.cache is None:
-            self._layers = [_PoolLayer(self, layer, self._max_rows, self._max_columns) for layer in prefilled.layers]
-            self.cache = Cache(layers=self._layers)
+            self._make_store(prefilled)
         if not self._firsts:
             self.start, self.column = 0, max(lengths)
         for index, length in enumerate(lengths):
-            rows = self._rows(len(self))
-            columns = slice(self.column - length, self.column)
+            slot, columns = len(self), slice(self.column - length, self.column)
             for layer, source in zip(self._layers, prefilled.layers, strict=True):
-                layer.put_prompt(rows, columns, source.keys[index, :, :length], source.values[index, :, :length])
+                layer.put_prompt(slot, columns, source.keys[index, :, :length], source.values[index, :, :length])
+            self._mask[slot, :, :, : columns.start] = self._hidden
+            self._mask[slot, :, :, columns] = 0
+            self._positions[slot] = length
             self._firsts.append(columns.start)
             self._borders.append(columns.stop)
-        self._note_firsts()
+        self.start = min(self._firsts)
 
-    def _rows(self, slot: int) -> slice:
-        return slice(slot * self._beam_size, (slot + 1) * self._beam_size)
+    def _make_store(self, like: DynamicCache) -> None:
+        self._layers = [_PoolLayer(self, layer, self._max_utterances, self._max_columns) for layer in like.layers]
+        self.cache = Cache(layers=self._layers)
+        keys = self._layers[0].keys
+        self._hidden = torch.finfo(keys.dtype).min
+        # To be added to what a beam's token (third dimension) makes of a column. [U, 1, K, C]
+        self._mask = keys.new_full((self._max_utterances, 1, self._beam_size, self._max_columns), self._hidden)
+        # What the tokens of a step see of each other: themselves. [K, K]
+        self._siblings = keys.new_full((self._beam_size, self._beam_size), self._hidden).fill_diagonal_(0)
+        self._positions = torch.zeros(self._max_utterances, 1, dtype=torch.long, device=keys.device)  # of the next tokens
 
-    def _note_firsts(self) -> None:
-        self.start = min(self._firsts, default=self.column)
-        device = self._layers[0].keys.device
-        self._row_firsts = torch.tensor(self._firsts, dtype=torch.long, device=device).repeat_interleave(self._beam_size)
-
-    def open_column(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Make room for one token in each row.
+    def open_step(self) -> tuple[Tensor, Tensor]:
+        """Make room for one token of each beam.
 
         Returns:
-            The additive attention mask [R, 1, 1, C] and the tokens' position ids [R, 1].
+            The additive attention mask [U, 1, K, C] and the tokens' position ids [U, K].
         """
-        if self.column == self._max_columns:
+        if self.new_columns.stop > self._max_columns:
             self._slide()
-        columns = torch.arange(self.start, self.column + 1, device=self._row_firsts.device)
-        masked = columns[None, :] < self._row_firsts[:, None]  # [R, C]
-        mask = torch.zeros(masked.shape, dtype=dtype, device=masked.device).masked_fill_(masked, torch.finfo(dtype).min)
-        return mask[:, None, None, :], (self.column - self._row_firsts)[:, None]
+        self._mask[: len(self), :, :, self.new_columns] = self._siblings
+        positions = self._positions[: len(self)].expand(-1, self._beam_size)
+        return self._mask[: len(self), :, :, self.used_columns], positions
 
     def _slide(self) -> None:
-        shift = self.start
+        rows, used, shift = slice(0, len(self)), slice(self.start, self.column), self.start
         for layer in self._layers:
-            layer.move_columns(slice(0, self.num_rows), slice(shift, self.column))
-        self.column -= shift
+            layer.move_columns(rows, used)
+        self._mask[rows, :, :, : used.stop - shift] = self._mask[rows, :, :, used].clone()
         self._firsts = [first - shift for first in self._firsts]
         self._borders = [border - shift for border in self._borders]
-        self._note_firsts()
+        self.start, self.column = 0, self.column - shift
 
-    def close_column(self, parents: Sequence[Sequence[int]]) -> None:
-        """Take the column that the LLM wrote as done, and put each beam behind the one that it continues.
+    def close_step(self, parents: Sequence[Sequence[int]]) -> None:
+        """Take the columns that the LLM wrote as done, and let each beam see what the one that it continues saw.
 
         Args:
             parents: for each utterance, the earlier beam of each beam.
         """
-        self.column += 1
-        moves = [
-            (slot * self._beam_size + beam, slot * self._beam_size + parent)
-            for slot, beams in enumerate(parents)
-            for beam, parent in enumerate(beams)
-            if beam != parent
-        ]
-        if not moves:
+        self.column += self._beam_size
+        self._positions[: len(self)] += 1
+        if all(parent == beam for beams in parents for beam, parent in enumerate(beams)):
             return
-        targets, sources = torch.tensor(moves, device=self._row_firsts.device).unbind(dim=1)
-        generated = slice(min(self._borders[target // self._beam_size] for target, _ in moves), self.column)
-        for layer in self._layers:
-            layer.copy_rows(targets, sources, generated)
+        generated = self._mask[: len(self), :, :, min(self._borders) : self.column]  # [U, 1, K, columns]
+        sources = torch.tensor(parents, device=generated.device)[:, None, :, None].expand_as(generated)
+        generated.copy_(generated.gather(2, sources))
 
     def remove(self, slot: int) -> None:
         """Drop an utterance; the last one takes its slot."""
         last = len(self) - 1
         if slot != last:
             for layer in self._layers:
-                layer.move_rows(self._rows(slot), self._rows(last), slice(self._firsts[last], self.column))
+                layer.move_row(slot, last, slice(self._firsts[last], self.column))
+            self._mask[slot], self._positions[slot] = self._mask[last], self._positions[last]
         for values in (self._firsts, self._borders):
             values[slot] = values[last]
             values.pop()
-        self._note_firsts()
+        self.start = min(self._firsts, default=self.column)
