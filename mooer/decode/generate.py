@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from mooer.common.errors import ConfigError
+from mooer.decode.batching import group_by_length
 from mooer.decode.key_value_pool import KeyValuePool
 from mooer.decode.sampling import Draw, SamplingConfig, sampled_candidates
 from mooer.decode.search import Candidate, Generated, Search, is_finite, make_search
 from mooer.decode.top_tokens import log_normaliser, top_of_rows
 
 _SPARE_COLUMNS = 64
+# Of prompts computed in one go, the share that may be padding; a call of an LLM costs more than one of an encoder's.
+_MAX_PADDING = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +180,9 @@ class Generator:
     @torch.inference_mode()
     def _admit(self, admitted: list[int], prompts: Sequence[Prompt], active: list[_Active], pool: KeyValuePool) -> None:
         """Compute prompts and take the first step of each."""
-        for group in self._prefill_groups(admitted, prompts):
+        lengths = [len(prompts[index].embeddings) for index in admitted]
+        for places in group_by_length(lengths, self._config.prefill_columns, _MAX_PADDING):
+            group = [admitted[place] for place in places]
             logits, prefilled = self._prefill([prompts[index].embeddings for index in group])
             pool.admit(prefilled, [len(prompts[index].embeddings) for index in group])
             new = [self._begin(index, prompts[index]) for index in group]
@@ -188,18 +193,6 @@ class Generator:
         config = self._config
         search = make_search(config.beam_size, prompt.max_new_tokens, self._eos_id, config.length_penalty)
         return _Active(index, search, prompt.cost, torch.Generator().manual_seed(prompt.seed))
-
-    def _prefill_groups(self, indices: list[int], prompts: Sequence[Prompt]) -> Iterator[list[int]]:
-        """Runs of prompts, sorted by length, within the budget of columns."""
-        group: list[int] = []
-        for index in indices:
-            longest = len(prompts[(group or [index])[0]].embeddings)
-            if group and longest * (len(group) + 1) > self._config.prefill_columns:
-                yield group
-                group = []
-            group.append(index)
-        if group:
-            yield group
 
     def _prefill(self, embeddings: list[Tensor]) -> tuple[Tensor, DynamicCache]:
         """Logits [B, V] after each prompt [L_i, D], and the keys and values, padded on the right."""
