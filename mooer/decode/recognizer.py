@@ -7,9 +7,9 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +40,7 @@ from mooer.models.weights import checksums
 from mooer.text.prompts import released_instruction
 
 if TYPE_CHECKING:
+    from mooer.decode.generate import Prompt
     from mooer.decode.speech_llm_decoder import SpeechLlmSettings
 
 # Attention over a longer recording would fill the memory; such ones are to be cut at pauses first.
@@ -115,11 +116,12 @@ class DecodeConfig:
 
 
 @dataclass(frozen=True)
-class _Item:
-    """An utterance that was read."""
+class Prepared:
+    """An utterance of which all is known that needs no search."""
 
     id: str
-    frames: Tensor
+    input: "Tensor | Prompt | Answer | Refusal"
+    """Frames [T, features]; for a speech LLM what its decoder prepares of them."""
     seconds: float
 
 
@@ -199,13 +201,22 @@ class Recognizer:
 
     def recognize(self, waveforms: Iterable[tuple[str, Tensor]]) -> Iterator[Hypothesis | Failure]:
         """The results for ids and waveforms [S] (float32, 16 kHz, full scale 1), in their order, as they become known."""
-        return self._recognize(
-            (identity, lambda waveform=waveform: self._from_waveform(waveform)) for identity, waveform in waveforms
-        )
+        return self._recognize(self._loads(waveforms))
 
     def recognize_utterances(self, utterances: Iterable[Utterance | Problem]) -> Iterator[Hypothesis | Failure]:
         """The same for utterances by reference, each read when its turn comes; a Problem becomes a Failure."""
         return self._recognize((item.id, lambda item=item: self._from_reference(item)) for item in utterances)
+
+    def prepare(self, waveforms: Iterable[tuple[str, Tensor]]) -> list[Prepared | Failure]:
+        """The part of `recognize` before the search: the front end, and for a speech LLM its encoder and adapter.
+
+        Another thread may do this for the next recordings while `answer` works on the last ones.
+        """
+        return self._encoded(list(starmap(self._read, self._loads(waveforms))))
+
+    def answer(self, prepared: Sequence[Prepared | Failure]) -> list[Hypothesis | Failure]:
+        """The rest of `recognize`, for what was prepared together or apart; the real-time factor is of this part alone."""
+        return list(self._searched(prepared, time.perf_counter()))
 
     def stream(self, waveform: Tensor) -> Iterator[str]:
         """The text of a waveform [S] (float32, 16 kHz, full scale 1) as greedy search writes it, longer from value to value.
@@ -239,6 +250,10 @@ class Recognizer:
         model = {"family": self.loaded.config.family, "weights_sha256": checksums(self.loaded.weight_files)}
         return {**provenance.record(), "decode": settings | prompt, "model": model, **lm}
 
+    def _loads(self, waveforms: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Load]]:
+        for identity, waveform in waveforms:
+            yield identity, functools.partial(self._from_waveform, waveform)
+
     def _from_waveform(self, waveform: Tensor) -> tuple[Tensor, float]:
         return self.frontend(waveform), len(waveform) / SAMPLE_RATE
 
@@ -264,37 +279,44 @@ class Recognizer:
             window = list(self._read_window(items))
             if not window:
                 return
-            yield from self._decode_window(window, started)
+            yield from self._searched(self._encoded(window), started)
 
-    def _read_window(self, items: Iterator[tuple[str, Load]]) -> Iterator[_Item | Failure]:
+    def _read_window(self, items: Iterator[tuple[str, Load]]) -> Iterator[Prepared | Failure]:
         """Read as many utterances as are sorted by length together."""
         config, seconds = self.config, 0.0
         by_number = config.batch_seconds is None
         for identity, load in islice(items, WINDOW_BATCHES * config.batch_size if by_number else None):
-            try:
-                item = _Item(identity, *load())
-            except AudioError as error:
-                yield Failure(identity, error.reason, str(error))
-                continue
+            item = self._read(identity, load)
             yield item
-            seconds += item.seconds
+            seconds += item.seconds if isinstance(item, Prepared) else 0.0
             if not by_number and seconds >= WINDOW_BATCHES * config.batch_seconds:
                 return
 
-    def _decode_window(self, window: list[_Item | Failure], started: float) -> Iterator[Hypothesis | Failure]:
-        items = [entry for entry in window if isinstance(entry, _Item)]
-        answers = iter(self._decoder.decode([item.frames for item in items]))
+    def _read(self, identity: str, load: Load) -> Prepared | Failure:
+        try:
+            return Prepared(identity, *load())
+        except AudioError as error:
+            return Failure(identity, error.reason, str(error))
+
+    def _encoded(self, window: list[Prepared | Failure]) -> list[Prepared | Failure]:
+        """With what a speech LLM hears in place of the frames; for other models as it is."""
+        if self.settings is None:
+            return window
+        inputs = iter(self._decoder.prepare([entry.input for entry in window if isinstance(entry, Prepared)]))
+        return [dataclasses.replace(entry, input=next(inputs)) if isinstance(entry, Prepared) else entry for entry in window]
+
+    def _searched(self, window: Sequence[Prepared | Failure], started: float) -> Iterator[Hypothesis | Failure]:
+        items = [entry for entry in window if isinstance(entry, Prepared)]
+        search = self._decoder.decode if self.settings is None else self._decoder.answer
+        answers = iter(search([item.input for item in items]))
         seconds = sum(item.seconds for item in items)
         factor = (time.perf_counter() - started) / seconds if seconds else 0.0
         for entry in window:
-            if isinstance(entry, Failure):
-                yield entry
-                continue
-            answer = next(answers)
-            if isinstance(answer, Refusal):
-                yield Failure(entry.id, answer.reason, answer.message)
-            else:
+            answer = next(answers) if isinstance(entry, Prepared) else entry
+            if isinstance(answer, Answer):
                 yield Hypothesis(entry.id, answer, entry.seconds, factor)
+            else:
+                yield Failure(entry.id, answer.reason, answer.message)
 
 
 def _is_ours(model_dir: str | Path) -> bool:

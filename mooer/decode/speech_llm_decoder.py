@@ -88,12 +88,23 @@ class SpeechLlmDecoder:
 
     def decode(self, frames: Sequence[Tensor]) -> list[Answer | Refusal]:
         """The answer to each utterance's frames [T_i, features], computed together, the same as alone."""
-        results: list[Answer | Refusal | None] = [self._without_decoding(len(item)) for item in frames]
-        decodable = [index for index, result in enumerate(results) if result is None]
+        return self.answer(self.prepare(frames))
+
+    def prepare(self, frames: Sequence[Tensor]) -> list[Prompt | Answer | Refusal]:
+        """What the LLM is to be asked for each utterance's frames [T_i, features], or the result if it is not to be asked."""
+        prepared: list[Prompt | Answer | Refusal | None] = [self._without_decoding(len(item)) for item in frames]
+        decodable = [index for index, result in enumerate(prepared) if result is None]
         audio = self._embed([frames[index] for index in decodable])
-        prompts = [self._make_prompt(item, len(frames[index])) for index, item in zip(decodable, audio, strict=True)]
-        for place, generated in self._generator.run(prompts):
-            results[decodable[place]] = self._read(generated)
+        for index, item in zip(decodable, audio, strict=True):
+            prepared[index] = self._make_prompt(item, len(frames[index]))
+        return prepared
+
+    def answer(self, prepared: Sequence[Prompt | Answer | Refusal]) -> list[Answer | Refusal]:
+        """The results of what was prepared, together or apart."""
+        results = list(prepared)
+        asked = [index for index, item in enumerate(prepared) if isinstance(item, Prompt)]
+        for place, generated in self._generator.run([prepared[index] for index in asked]):
+            results[asked[place]] = self._read(generated)
         return results
 
     def stream(self, frames: Tensor) -> Iterator[Answer | Refusal]:

@@ -8,15 +8,16 @@ from torch import Tensor
 
 _PIECE = 128
 _WIDE_ROW = 4096
-_CACHED_ROWS = 4
+_CACHED_VALUES = 1 << 19
 
 
 def log_normaliser(logits: Tensor) -> Tensor:
     """What makes log probabilities of logits [R, V] when it is subtracted. [R]"""
     if logits.device.type != "cpu":
         return logits.logsumexp(dim=-1)
-    # A few rows at a time stay in the cache.
-    return torch.cat([rows.logsumexp(dim=-1) for rows in logits.split(_CACHED_ROWS)])
+    # Of wide rows a few at a time stay in the cache.
+    some = max(1, _CACHED_VALUES // logits.shape[1])
+    return torch.cat([rows.logsumexp(dim=-1) for rows in logits.split(some)])
 
 
 def top_of_rows(values: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -43,8 +43,8 @@ class PositionEncoding(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """[B, T, D] of any floating type -> [B, T, D] float32."""
-        length = frames.shape[1]
-        if self._table.device != frames.device or len(self._table) < length:
+        length, table = frames.shape[1], self._table  # which another thread may replace meanwhile
+        if table.device != frames.device or len(table) < length:
             with torch.inference_mode(False):  # the table may be made in decoding and used in training
-                self._table = sinusoids(max(length, 2 * len(self._table), 512), self.width, frames.device)
-        return frames.float() + self._table[:length]
+                table = self._table = sinusoids(max(length, 2 * len(table), 512), self.width, frames.device)
+        return frames.float() + table[:length]

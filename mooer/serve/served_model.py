@@ -1,9 +1,10 @@
 """The models of a server: one recogniser in memory, asked in all the ways that it was trained for."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from mooer.common.errors import AudioError, ConfigError
 from mooer.common.lengths import SAMPLE_RATE
 from mooer.data.config import TaskConfig
 from mooer.decode.hypothesis import Failure, Hypothesis
-from mooer.decode.recognizer import DecodeConfig, Recognizer
+from mooer.decode.recognizer import DecodeConfig, Prepared, Recognizer
 from mooer.decode.writer import one_line
 from mooer.pipeline.live_recognition import LiveRecognizer
 from mooer.pipeline.long_audio import Transcriber
@@ -27,6 +28,9 @@ TRANSLATION = "ast"
 LONG_SECONDS = 3600.0
 _MULTITASK = "mtl"
 
+Value = TypeVar("Value")
+Other = TypeVar("Other")
+
 
 @dataclass(frozen=True, eq=False)
 class SpeechJob:
@@ -36,6 +40,15 @@ class SpeechJob:
     """asr, or ast and the language of the translation, as ast.en."""
     samples: Tensor
     """[S] float32, 16 kHz, full scale 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedJob:
+    """The same when all is computed that needs no search."""
+
+    task: str
+    input: Prepared | Failure | Tensor
+    """Samples where they are still to be cut at pauses."""
 
 
 @dataclass(frozen=True)
@@ -113,23 +126,29 @@ class ServedModel:
         for answer in self._recognizers[job.task].stream_answers(job.samples):
             yield _of_answer(Hypothesis("recording", answer, seconds, 0.0), answer.text)
 
-    def decode(self, jobs: Sequence[SpeechJob]) -> list[Recognised | Failure]:
-        """The results in the order of the jobs, each as if it were alone."""
-        results: list[Recognised | Failure | None] = [None] * len(jobs)
-        for task in dict.fromkeys(job.task for job in jobs):
-            places = [place for place, job in enumerate(jobs) if job.task == task]
-            found = self._decode_task(task, [jobs[place].samples for place in places])
-            for place, result in zip(places, found, strict=True):
-                results[place] = result
-        return results
+    def prepare(self, jobs: Sequence[SpeechJob]) -> list[PreparedJob]:
+        """What `decode` needs of jobs, in their order; another thread may do this while that works on the last ones."""
+        inputs = _by_task([(job.task, job.samples) for job in jobs], self._prepare_task)
+        return [PreparedJob(job.task, value) for job, value in zip(jobs, inputs, strict=True)]
 
-    def _decode_task(self, task: str, waveforms: Sequence[Tensor]) -> list[Recognised | Failure]:
-        if task == TRANSCRIPTION and self._transcriber is not None:
-            return [self._transcribe(samples) for samples in waveforms]
+    def decode(self, jobs: Sequence[PreparedJob]) -> list[Recognised | Failure]:
+        """The results in the order of the jobs, each as if it were alone."""
+        return _by_task([(job.task, job.input) for job in jobs], self._decode_task)
+
+    def _is_cut(self, task: str) -> bool:
+        return task == TRANSCRIPTION and self._transcriber is not None
+
+    def _prepare_task(self, task: str, waveforms: Sequence[Tensor]) -> Sequence[Prepared | Failure | Tensor]:
+        if self._is_cut(task):
+            return waveforms
+        return self._recognizers[task].prepare(("recording", samples) for samples in waveforms)
+
+    def _decode_task(self, task: str, inputs: Sequence[Any]) -> list[Recognised | Failure]:
+        if self._is_cut(task):
+            return [self._transcribe(samples) for samples in inputs]
         recognizer = self._recognizers[task]
         wants_second_line = recognizer.config.task == _MULTITASK and task != TRANSCRIPTION
-        results = recognizer.recognize((str(place), samples) for place, samples in enumerate(waveforms))
-        return [_recognised(result, wants_second_line) for result in results]
+        return [_recognised(result, wants_second_line) for result in recognizer.answer(inputs)]
 
     def _transcribe(self, samples: Tensor) -> Recognised | Failure:
         try:
@@ -140,6 +159,16 @@ class ServedModel:
             first = transcription.failures[0]
             return Failure("recording", first.reason, first.message)
         return Recognised(transcription)
+
+
+def _by_task(jobs: Sequence[tuple[str, Value]], work: Callable[[str, list[Value]], Sequence[Other]]) -> list[Other]:
+    """What `work` makes of the values of each task's jobs, in the order of the jobs."""
+    results: list[Other | None] = [None] * len(jobs)
+    for task in dict.fromkeys(task for task, _ in jobs):
+        places = [place for place, job in enumerate(jobs) if job[0] == task]
+        for place, result in zip(places, work(task, [jobs[place][1] for place in places]), strict=True):
+            results[place] = result
+    return results
 
 
 def _open_transcriber(config: ServedModelConfig) -> Transcriber | None:

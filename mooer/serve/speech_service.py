@@ -23,7 +23,7 @@ from mooer.serve.config import ServiceConfig
 from mooer.serve.gate import Gate
 from mooer.serve.metrics import Metrics
 from mooer.serve.schema import Endpoint, SpeechRequest, language_name, parse_request
-from mooer.serve.served_model import Recognised, ServedModel, SpeechJob
+from mooer.serve.served_model import PreparedJob, Recognised, ServedModel, SpeechJob
 from mooer.serve.uploads import Upload, read_samples, read_upload
 
 Value = TypeVar("Value")
@@ -43,7 +43,8 @@ class SpeechService:
         self.model, self.config = model, config
         self.limits = AudioLimits(max_seconds=_max_seconds(model, config), decoder_seconds=config.timeout)
         self.gate = Gate(config.max_queue)
-        self.batcher: Batcher[SpeechJob, Recognised | Failure] = Batcher(
+        self.batcher: Batcher[SpeechJob, PreparedJob, Recognised | Failure] = Batcher(
+            model.prepare,
             model.decode,
             batch_size=config.batch_size,
             window=config.batch_window_ms / 1000,
