@@ -17,6 +17,7 @@ from transformers import DynamicCache
 
 from mooer.common.errors import ConfigError
 from mooer.decode.batching import group_by_length
+from mooer.decode.grouped_attention import grouped_heads
 from mooer.decode.key_value_pool import KeyValuePool
 from mooer.decode.sampling import Draw, SamplingConfig, sampled_candidates
 from mooer.decode.search import Candidate, Generated, Search, is_finite, make_search
@@ -215,13 +216,14 @@ class Generator:
         """One more token for all."""
         mask, positions = pool.open_step()
         tokens = torch.tensor([item.search.next_tokens for item in active], device=mask.device)  # [utterances, beams]
-        logits = self._llm(
-            input_ids=tokens,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=pool.cache,
-            use_cache=True,
-        ).logits
+        with grouped_heads(self._llm):
+            logits = self._llm(
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=pool.cache,
+                use_cache=True,
+            ).logits
         self._advance(active, logits.flatten(0, 1))
         pool.close_step([item.search.parents for item in active])
 

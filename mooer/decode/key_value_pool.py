@@ -11,6 +11,7 @@ admitted, and what is left of it is masked. A finished utterance's row is given 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,38 +19,51 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 
+@dataclass
+class _Place:
+    """Where a store is read and written. Layers know this and not the store, which is so freed as soon as it is let go."""
+
+    rows: int = 0
+    """U, utterances in the store."""
+    start: int = 0
+    """First column in use."""
+    column: int = 0
+    """First of the columns that the next tokens go to."""
+
+
 class _PoolLayer(DynamicLayer):
     """One layer's keys and values, in the form in which transformers' models ask for them."""
 
-    def __init__(self, pool: "KeyValuePool", like: DynamicLayer, max_rows: int, max_columns: int) -> None:
+    def __init__(self, place: _Place, like: DynamicLayer, max_rows: int, max_columns: int) -> None:
         super().__init__()
-        self._pool = pool
-        # Zeros, as what is masked must be finite all the same. Memory is taken when it is first written.
+        self._place = place
+        # What is masked must be finite all the same, so whatever comes into use is written first; the rest takes no memory.
         self.keys = like.keys.new_empty(max_rows, like.keys.shape[1], max_columns, like.keys.shape[3])
         self.values = like.values.new_empty(max_rows, like.values.shape[1], max_columns, like.values.shape[3])
         self.dtype, self.device, self.is_initialized = like.keys.dtype, like.keys.device, True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
         """Store the columns of one step [U, H, K, D] and return all columns in use [U, H, C, D]."""
-        rows, new, used = slice(0, len(self._pool)), self._pool.new_columns, self._pool.used_columns
-        self.keys[rows, :, new] = key_states
-        self.values[rows, :, new] = value_states
-        return self.keys[rows, :, used], self.values[rows, :, used]
+        rows, start, column = slice(0, self._place.rows), self._place.start, self._place.column
+        end = column + key_states.shape[2]
+        self.keys[rows, :, column:end] = key_states
+        self.values[rows, :, column:end] = value_states
+        return self.keys[rows, :, start:end], self.values[rows, :, start:end]
 
     def get_seq_length(self) -> int:
         """Columns in use before those of this step."""
-        return self._pool.column - self._pool.start
+        return self._place.column - self._place.start
 
     def put_prompt(self, row: int, columns: slice, keys: Tensor, values: Tensor) -> None:
         """Write a prompt's keys and values [H, L, D] to a row, with zeros before it in the columns in use."""
         for stored, new in ((self.keys, keys), (self.values, values)):
-            stored[row, :, self._pool.start : columns.start] = 0
+            stored[row, :, self._place.start : columns.start] = 0
             stored[row, :, columns] = new
 
     def move_row(self, target: int, source: int, columns: slice) -> None:
         """Copy some columns of a row to another, with zeros before them in the columns in use."""
         for stored in (self.keys, self.values):
-            stored[target, :, self._pool.start : columns.start] = 0
+            stored[target, :, self._place.start : columns.start] = 0
             stored[target, :, columns] = stored[source, :, columns]
 
     def move_columns(self, rows: slice, columns: slice) -> None:
@@ -76,23 +90,10 @@ class KeyValuePool:
         self._mask = self._siblings = self._positions = torch.empty(0)
         self.cache: Cache | None = None
         """What the LLM takes as past_key_values, once there is something in it."""
-        self.start = 0
-        """First column in use."""
-        self.column = 0
-        """First of the columns that the next tokens go to."""
+        self._place = _Place()
 
     def __len__(self) -> int:
-        return len(self._firsts)
-
-    @property
-    def new_columns(self) -> slice:
-        """Those of the next tokens."""
-        return slice(self.column, self.column + self._beam_size)
-
-    @property
-    def used_columns(self) -> slice:
-        """Those that somebody sees, the next tokens' included."""
-        return slice(self.start, self.column + self._beam_size)
+        return self._place.rows
 
     def admit(self, prefilled: DynamicCache, lengths: Sequence[int]) -> None:
         """Take in prompts, none of them longer than what the store holds already, if it holds anything.
@@ -104,9 +105,9 @@ class KeyValuePool:
         if self.cache is None:
             self._make_store(prefilled)
         if not self._firsts:
-            self.start, self.column = 0, max(lengths)
+            self._place.start, self._place.column = 0, max(lengths)
         for index, length in enumerate(lengths):
-            slot, columns = len(self), slice(self.column - length, self.column)
+            slot, columns = len(self), slice(self._place.column - length, self._place.column)
             for layer, source in zip(self._layers, prefilled.layers, strict=True):
                 layer.put_prompt(slot, columns, source.keys[index, :, :length], source.values[index, :, :length])
             self._mask[slot, :, :, : columns.start] = self._hidden
@@ -114,10 +115,11 @@ class KeyValuePool:
             self._positions[slot] = length
             self._firsts.append(columns.start)
             self._borders.append(columns.stop)
-        self.start = min(self._firsts)
+            self._place.rows += 1
+        self._place.start = min(self._firsts)
 
     def _make_store(self, like: DynamicCache) -> None:
-        self._layers = [_PoolLayer(self, layer, self._max_utterances, self._max_columns) for layer in like.layers]
+        self._layers = [_PoolLayer(self._place, layer, self._max_utterances, self._max_columns) for layer in like.layers]
         self.cache = Cache(layers=self._layers)
         keys = self._layers[0].keys
         self._hidden = torch.finfo(keys.dtype).min
@@ -133,20 +135,20 @@ class KeyValuePool:
         Returns:
             The additive attention mask [U, 1, K, C] and the tokens' position ids [U, K].
         """
-        if self.new_columns.stop > self._max_columns:
+        if self._place.column + self._beam_size > self._max_columns:
             self._slide()
-        self._mask[: len(self), :, :, self.new_columns] = self._siblings
-        positions = self._positions[: len(self)].expand(-1, self._beam_size)
-        return self._mask[: len(self), :, :, self.used_columns], positions
+        start, column, end = self._place.start, self._place.column, self._place.column + self._beam_size
+        self._mask[: len(self), :, :, column:end] = self._siblings
+        return self._mask[: len(self), :, :, start:end], self._positions[: len(self)].expand(-1, self._beam_size)
 
     def _slide(self) -> None:
-        rows, used, shift = slice(0, len(self)), slice(self.start, self.column), self.start
+        rows, used, shift = slice(0, len(self)), slice(self._place.start, self._place.column), self._place.start
         for layer in self._layers:
             layer.move_columns(rows, used)
         self._mask[rows, :, :, : used.stop - shift] = self._mask[rows, :, :, used].clone()
         self._firsts = [first - shift for first in self._firsts]
         self._borders = [border - shift for border in self._borders]
-        self.start, self.column = 0, self.column - shift
+        self._place.start, self._place.column = 0, self._place.column - shift
 
     def close_step(self, parents: Sequence[Sequence[int]]) -> None:
         """Take the columns that the LLM wrote as done, and let each beam see what the one that it continues saw.
@@ -154,11 +156,11 @@ class KeyValuePool:
         Args:
             parents: for each utterance, the earlier beam of each beam.
         """
-        self.column += self._beam_size
+        self._place.column += self._beam_size
         self._positions[: len(self)] += 1
         if all(parent == beam for beams in parents for beam, parent in enumerate(beams)):
             return
-        generated = self._mask[: len(self), :, :, min(self._borders) : self.column]  # [U, 1, K, columns]
+        generated = self._mask[: len(self), :, :, min(self._borders) : self._place.column]  # [U, 1, K, columns]
         sources = torch.tensor(parents, device=generated.device)[:, None, :, None].expand_as(generated)
         generated.copy_(generated.gather(2, sources))
 
@@ -167,9 +169,10 @@ class KeyValuePool:
         last = len(self) - 1
         if slot != last:
             for layer in self._layers:
-                layer.move_row(slot, last, slice(self._firsts[last], self.column))
+                layer.move_row(slot, last, slice(self._firsts[last], self._place.column))
             self._mask[slot], self._positions[slot] = self._mask[last], self._positions[last]
         for values in (self._firsts, self._borders):
             values[slot] = values[last]
             values.pop()
-        self.start = min(self._firsts, default=self.column)
+        self._place.rows -= 1
+        self._place.start = min(self._firsts, default=self._place.column)

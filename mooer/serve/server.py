@@ -1,6 +1,7 @@
 """The process: listening, and an end that leaves nobody without an answer."""
 
 import asyncio
+import os
 import socket
 import sys
 from types import FrameType
@@ -19,8 +20,16 @@ log = get_logger(__name__)
 # The decoding thread gives the interpreter away at each of its many short computations; it must not wait 5 ms, the usual
 # interval, to have it back from a thread that parses requests.
 _SWITCH_SECONDS = 0.0005
+# oneDNN, which computes convolutions for torch on a CPU, keeps what it compiled for each shape, 1024 of them unless it is told
+# otherwise. Batches hardly ever have the same shape twice, so that this would be 200 MB in the end for nothing.
+_KEPT_KERNELS = "128"
 _MAX_MESSAGE_BYTES = 1 << 20
 _BACKLOG = 1024
+
+
+def bound_kernels() -> None:
+    """Keep the memory of compiled kernels small, unless the environment says how many are kept; before a model is opened."""
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KEPT_KERNELS)
 
 
 def serve(model: ServedModel, config: ServiceConfig, host: str, port: int) -> None:

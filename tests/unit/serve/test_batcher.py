@@ -39,7 +39,7 @@ def run(decode, body, **options):
     """Run `body(batcher)` in a loop of its own."""
 
     async def inside():
-        batcher = Batcher(decode, **{"batch_size": 4, "window": 0.0} | options)
+        batcher = Batcher(options.pop("prepare", list), decode, **{"batch_size": 4, "window": 0.0} | options)
         async with batcher.running():
             return await asyncio.wait_for(body(batcher), 60)
 
@@ -64,21 +64,44 @@ def test_results_are_those_of_the_recogniser_alone(recognize):
     assert sizes == [(4, True), (4, True), (2, True)]
 
 
-def test_what_comes_while_a_batch_is_decoded_is_decoded_together():
-    slow = Slow()
+def test_what_comes_while_a_batch_is_decoded_is_prepared_and_decoded_together():
+    slow, prepared = Slow(), []
+
+    def prepare(jobs):
+        prepared.extend((job, threading.current_thread().name) for job in jobs)
+        return [10 * job for job in jobs]
 
     async def body(batcher):
         tasks = [asyncio.ensure_future(batcher.submit(0))]
         await until(lambda: slow.batches)
         tasks += [asyncio.ensure_future(batcher.submit(number)) for number in range(1, 7)]
-        await until(lambda: batcher.num_waiting == 6)
-        for _ in range(3):
-            slow.go.release()
+        await until(lambda: batcher.num_waiting == 6 and len(prepared) == 5)
+        await asyncio.sleep(0.02)
+        assert len(prepared) == 5  # no more than a batch beyond what is decoded
+        slow.go.release()
+        await until(lambda: batcher.num_waiting == 2 and len(prepared) == 7)
+        slow.go.release()
+        slow.go.release()
         return await asyncio.gather(*tasks)
 
-    assert run(slow, body) == [0, 2, 4, 6, 8, 10, 12]
-    assert slow.batches == [[0], [1, 2, 3, 4], [5, 6]]
-    assert len(slow.threads) == 1
+    assert run(slow, body, prepare=prepare) == [0, 20, 40, 60, 80, 100, 120]
+    assert slow.batches == [[0], [10, 20, 30, 40], [50, 60]]
+    threads = {name for _, name in prepared}
+    assert (len(threads), len(slow.threads), threads & slow.threads) == (1, 1, set())
+
+
+def test_who_cannot_be_prepared_harms_nobody():
+    slow = Slow()
+    for _ in range(2):
+        slow.go.release()
+
+    async def body(batcher):
+        return await asyncio.gather(*(batcher.submit(job) for job in ("1", "one", "3")), return_exceptions=True)
+
+    first, wrong, third = run(slow, body, window=0.2, prepare=lambda jobs: [int(job) for job in jobs], batch_size=12)
+    assert (first, third) == (2, 6)
+    assert isinstance(wrong, ValueError)
+    assert slow.batches == [[1, 3]]
 
 
 def test_the_first_waits_for_others_within_the_window():
@@ -159,7 +182,7 @@ def test_the_end_waits_for_the_thread():
         return jobs
 
     async def inside():
-        batcher = Batcher(decode, batch_size=1, window=0.0)
+        batcher = Batcher(list, decode, batch_size=1, window=0.0)
         async with batcher.running():
             task = asyncio.ensure_future(batcher.submit(1))
             await asyncio.sleep(0.02)

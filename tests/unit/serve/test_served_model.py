@@ -39,13 +39,18 @@ def noise():
     return [0.1 * torch.randn(16000 + 8000 * number) for number in range(3)]
 
 
+def decode(model, jobs):
+    """The results of jobs that are prepared together."""
+    return model.decode(model.prepare(jobs))
+
+
 def test_tasks_of_one_batch_are_answered_apart_by_one_model(mini, noise):
     assert mini.tasks == ("asr", "ast.en", "ast.zh")
     assert mini.names == ("mini",)
     assert len({id(mini.recognizer(task).loaded.model) for task in mini.tasks}) == 1
     tasks = [mini.tasks[number % 3] for number in range(6)]
     jobs = [SpeechJob(task, noise[number // 2]) for number, task in enumerate(tasks)]
-    found = [item.transcription.text for item in mini.decode(jobs)]
+    found = [item.transcription.text for item in decode(mini, jobs)]
     for job, text in zip(jobs, found, strict=True):
         name, _, language = job.task.partition(".")
         config = DecodeConfig(task=name, target_language=language or "en", beam_size=1, device="cpu")
@@ -56,7 +61,7 @@ def test_tasks_of_one_batch_are_answered_apart_by_one_model(mini, noise):
 def test_a_multitask_answer_serves_both_endpoints(noise):
     model = ServedModel(ServedModelConfig(task="mtl", device="cpu", beam_size=1), batch_size=4)
     assert model.tasks == ("asr", "ast.en")
-    heard, translated = model.decode([SpeechJob("asr", noise[0]), SpeechJob("ast.en", noise[0])])
+    heard, translated = decode(model, [SpeechJob("asr", noise[0]), SpeechJob("ast.en", noise[0])])
     answer = next(
         Recognizer.from_model_dir("mini", DecodeConfig(task="mtl", beam_size=1, device="cpu")).recognize([("x", noise[0])])
     )
@@ -66,7 +71,7 @@ def test_a_multitask_answer_serves_both_endpoints(noise):
 
 
 def test_a_recording_that_fails_leaves_the_others_alone(mini, noise):
-    short, whole = mini.decode([SpeechJob("asr", torch.zeros(100)), SpeechJob("asr", noise[0])])
+    short, whole = decode(mini, [SpeechJob("asr", torch.zeros(100)), SpeechJob("asr", noise[0])])
     assert isinstance(short, Failure)
     assert short.reason == "too_short"
     assert whole.transcription.seconds == 1.0
@@ -75,7 +80,7 @@ def test_a_recording_that_fails_leaves_the_others_alone(mini, noise):
 def test_a_stream_grows_to_the_answer(mini, noise):
     job = SpeechJob("asr", noise[2])
     texts = [item.transcription.text for item in mini.stream(job)]
-    assert texts[-1] == mini.decode([job])[0].transcription.text
+    assert texts[-1] == decode(mini, [job])[0].transcription.text
     assert len(texts) > 2
 
 
@@ -84,7 +89,7 @@ def test_words_have_times_where_the_model_tells_them(paraformer, noise):
     fields += [("timestamp_granularities[]", "word"), ("timestamp_granularities[]", "segment")]
     request = parse_request("transcriptions", fields, paraformer)
     assert request.granularities == ("word", "segment")
-    found = paraformer.decode([SpeechJob("asr", noise[2])])[0]
+    found = decode(paraformer, [SpeechJob("asr", noise[2])])[0]
     values = json.loads(formats.render(found, request, language_name(request, paraformer)).body)
     assert values["language"] == "zh"
     assert values["words"]
@@ -107,10 +112,10 @@ def test_a_transcriber_gives_times_of_a_speech_llm_by_another_model(paraformer_f
     assert not model.has_words("ast.zh")
     assert not model.writes_tokens("asr")
     assert model.max_seconds == 60.0
-    heard, translated = model.decode([SpeechJob("asr", noise[0]), SpeechJob("ast.zh", noise[0])])
+    heard, translated = decode(model, [SpeechJob("asr", noise[0]), SpeechJob("ast.zh", noise[0])])
     assert heard.transcription.words
     assert translated.transcription.text
-    long = model.decode([SpeechJob("asr", torch.zeros(16000 * 61))])[0]
+    long = decode(model, [SpeechJob("asr", torch.zeros(16000 * 61))])[0]
     assert (type(long), long.reason) == (Failure, "too_long")
 
 
