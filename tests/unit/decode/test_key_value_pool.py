@@ -1,5 +1,8 @@
 """The store against a plain one that keeps every row's keys and values in a list."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -114,3 +117,16 @@ def test_no_column_in_use_is_left_as_it_was_found(monkeypatch):
         pool.close_step([[0, 0]] * len(pool))
         if step == 2:
             pool.remove(0)
+
+
+def test_it_is_freed_as_soon_as_it_is_let_go():
+    """Stores are large, and the collector of cycles comes late."""
+    pool = KeyValuePool(max_utterances=1, beam_size=1, max_columns=8)
+    pool.admit(prefilled([3], torch.Generator()), [3])
+    keys = weakref.ref(pool.cache.layers[0].keys)
+    gc.disable()
+    try:
+        del pool
+        assert keys() is None
+    finally:
+        gc.enable()

@@ -65,6 +65,23 @@ def test_all_forms_of_input_give_the_same(folder, family):
         assert rows(result) == rows(results[0])
 
 
+@pytest.mark.parametrize("family", ["speech_llm", "ctc"])
+def test_what_is_prepared_apart_is_answered_as_ever(folder, family):
+    recognizer = Recognizer.from_model_dir(folder / family, DecodeConfig(device="cpu"))
+    generator = torch.Generator().manual_seed(0)
+    lengths = {"a": 9000, "too short": 100, "b": 20_000, "c": 13_000}
+    waveforms = [(name, 0.1 * torch.randn(length, generator=generator)) for name, length in lengths.items()]
+    prepared = [*recognizer.prepare(waveforms[:3]), *recognizer.prepare(waveforms[3:])]
+    expected = list(recognizer.recognize(waveforms))
+    for found, known in zip(recognizer.answer(prepared), expected, strict=True):
+        assert found.id == known.id
+        if known.id == "too short":
+            assert (found, found.reason) == (known, "too_short")
+        else:
+            assert (found.answer.text, found.answer.tokens) == (known.answer.text, known.answer.tokens)
+            assert found.seconds == known.seconds
+
+
 def test_ctc_tells_when_tokens_were_said(folder, tmp_path):
     result = run(
         "--model_dir", folder / "ctc", "--mode", "ctc_greedy", "--wav_scp", folder / "wav.scp", "--output_dir", tmp_path
