@@ -45,9 +45,9 @@ def main(**options: Any) -> None:
     from mooer.common.log import get_logger
     from mooer.serve.config import ServedModelConfig, ServiceConfig, read_api_keys
     from mooer.serve.served_model import ServedModel
-    from mooer.serve.server import bound_kernels, serve
+    from mooer.serve.server import bound_memory, serve
 
-    bound_kernels()
+    bound_memory()
     keys = read_api_keys(given["api_key_file"]) if "api_key_file" in given else ()
     bounds = {"max_upload_bytes": int(given["max_upload_mb"] * (1 << 20))} if "max_upload_mb" in given else {}
     service = ServiceConfig(**_chosen(given, SERVICE_OPTIONS), **bounds, api_keys=keys)

@@ -1,6 +1,7 @@
 """The process: listening, and an end that leaves nobody without an answer."""
 
 import asyncio
+import ctypes
 import os
 import socket
 import sys
@@ -21,15 +22,26 @@ log = get_logger(__name__)
 # interval, to have it back from a thread that parses requests.
 _SWITCH_SECONDS = 0.0005
 # oneDNN, which computes convolutions for torch on a CPU, keeps what it compiled for each shape, 1024 of them unless it is told
-# otherwise. Batches hardly ever have the same shape twice, so that this would be 200 MB in the end for nothing.
+# otherwise, of some 0.2 MB each. Batches hardly ever have the same shape twice.
 _KEPT_KERNELS = "128"
+# glibc's malloc: numbers of its options, and how many heaps threads share and from how many bytes on memory goes back at once.
+# Batches of ever other shapes would otherwise leave holes in a heap for each thread.
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+_LARGE_BYTES, _HEAPS = 4 << 20, 2
 _MAX_MESSAGE_BYTES = 1 << 20
 _BACKLOG = 1024
 
 
-def bound_kernels() -> None:
-    """Keep the memory of compiled kernels small, unless the environment says how many are kept; before a model is opened."""
+def bound_memory() -> None:
+    """Have the libraries below keep little memory for later, but for what the environment says; before a model is opened."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KEPT_KERNELS)
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):
+        return
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        library.mallopt(_M_ARENA_MAX, _HEAPS)
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def serve(model: ServedModel, config: ServiceConfig, host: str, port: int) -> None:

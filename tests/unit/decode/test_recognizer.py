@@ -65,7 +65,7 @@ def test_all_forms_of_input_give_the_same(folder, family):
         assert rows(result) == rows(results[0])
 
 
-@pytest.mark.parametrize("family", ["speech_llm", "ctc"])
+@pytest.mark.parametrize("family", ["llm", "ctc"])
 def test_what_is_prepared_apart_is_answered_as_ever(folder, family):
     recognizer = Recognizer.from_model_dir(folder / family, DecodeConfig(device="cpu"))
     generator = torch.Generator().manual_seed(0)
