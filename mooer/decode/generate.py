@@ -22,6 +22,7 @@ from mooer.decode.key_value_pool import KeyValuePool
 from mooer.decode.sampling import Draw, SamplingConfig, sampled_candidates
 from mooer.decode.search import Candidate, Generated, Search, is_finite, make_search
 from mooer.decode.top_tokens import log_normaliser, top_of_rows
+from mooer.models.llm import computing_only
 
 _SPARE_COLUMNS = 64
 # Of prompts computed in one go, the share that may be padding; a call of an LLM costs more than one of an encoder's.
@@ -199,17 +200,11 @@ class Generator:
         """Logits [B, V] after each prompt [L_i, D], and the keys and values, padded on the right."""
         lengths = torch.tensor([len(item) for item in embeddings], device=embeddings[0].device)
         padded = torch.nn.utils.rnn.pad_sequence(embeddings, batch_first=True)
-        rows = torch.arange(len(embeddings), device=padded.device)
+        is_last = torch.arange(padded.shape[1], device=padded.device) == lengths[:, None] - 1
         cache = DynamicCache()
-        # Padding on the right needs no mask: what comes before never looks at it. The hook leaves the output layer only
-        # the last column of each row, and to the LLM what it may do to its logits afterwards.
-        head = self._llm.get_output_embeddings()
-        selection = head.register_forward_pre_hook(lambda _head, inputs: (inputs[0][rows, lengths - 1][:, None],))
-        try:
-            logits = self._llm(inputs_embeds=padded, past_key_values=cache, use_cache=True).logits
-        finally:
-            selection.remove()
-        return logits[:, 0], cache
+        # Padding on the right needs no mask: what comes before never looks at it.
+        with computing_only(self._llm, is_last):
+            return self._llm(inputs_embeds=padded, past_key_values=cache, use_cache=True).logits, cache
 
     @torch.inference_mode()
     def _step(self, active: list[_Active], pool: KeyValuePool) -> None:

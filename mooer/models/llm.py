@@ -183,15 +183,17 @@ def target_logits(
     """
     masks = {"attention_mask": attention_mask, "position_ids": position_ids}
     given = {name: tensor[:, :-1] for name, tensor in masks.items() if tensor is not None}
-    with _computing_only(wanted, llm):
+    with computing_only(llm, wanted):
         return llm(inputs_embeds=inputs_embeds[:, :-1], use_cache=False, **given).logits
 
 
 @contextlib.contextmanager
-def _computing_only(wanted: Tensor, llm: nn.Module) -> Iterator[None]:
-    """Within it the LLM's output layer and last feed-forward part see the wanted columns [B, L] alone.
+def computing_only(llm: nn.Module, wanted: Tensor) -> Iterator[None]:
+    """Within it the LLM's output layer and last feed-forward part see the wanted columns alone: the logits are [N, V].
 
-    The feed-forward part gives zeros for the others, which nothing reads.
+    Args:
+        wanted: [B, L] bool, of the columns that the LLM is given. For the others the feed-forward part gives zeros, which
+            nothing reads.
     """
 
     def select(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
