@@ -36,6 +36,16 @@ def golden():
 
 
 @pytest.fixture(scope="session")
+def speaking(golden, tmp_path_factory):
+    """A released folder with a tiny LLM that speaks, `vocoder.pt` and `spk_encoder.pt`."""
+    from .speaking_model import write_speaking_folder
+
+    folder = tmp_path_factory.mktemp("speaking")
+    write_speaking_folder(golden, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def golden_paraformer():
     """Folder of the tensors and results measured on the reference implementation of long-audio recognition."""
     return _shared("golden", "paraformer")

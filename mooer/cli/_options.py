@@ -8,7 +8,14 @@ import click
 if TYPE_CHECKING:
     from mooer.data.utterance import Problem
     from mooer.pipeline.recording_sources import Recording
+    from mooer.pipeline.speech_models import SpeechModels
 
+PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
+SAMPLING_OPTIONS = ("top_p", "top_k", "temperature")
+SPEECH_CONFIG_OPTIONS = (
+    *("task", "instruction", "greedy", "beam_size", "max_new_tokens", "seed", "batch_size", "voice_from_input", "dtype"),
+    "device",
+)
 PATH = click.Path()
 Decorator = Callable[[Callable], Callable]
 
@@ -39,6 +46,21 @@ part_options = _together(
 )
 
 
+def vocoder_options(is_required: bool) -> Decorator:
+    """What speaks, and in whose voice.
+
+    Args:
+        is_required: whether the command does nothing without a vocoder.
+    """
+    return _together(
+        click.option("--vocoder_path", type=PATH, required=is_required, help="HiFi-GAN generator (.pt or .safetensors)."),
+        click.option("--vocoder_config", type=PATH, help="Its sizes, as JSON. [default: read off the checkpoint]"),
+        click.option("--spk_encoder_path", type=PATH, help="Speaker encoder (.pt or .safetensors); needed for a voice."),
+        click.option("--prompt_wav_path", type=PATH, help="A recording of the voice that answers."),
+        click.option("--voice_from_input", is_flag=True, default=None, help="Answer in the voice of the one who asks."),
+    )
+
+
 def given_options(options: dict[str, Any], files: tuple[str, ...]) -> dict[str, Any]:
     """What was given; files by position are recordings as by --wav_path."""
     given = {name: value for name, value in options.items() if value not in (None, ())}
@@ -58,3 +80,26 @@ def recordings_of(given: dict[str, Any], allow_url: bool) -> "list[Recording | P
     if not recordings:
         raise DataError(f"--wav_scp {given['wav_scp']} holds no recordings")
     return recordings
+
+
+def speech_models_of(given: dict[str, Any]) -> "SpeechModels":
+    """The models that answer in speech. Raises PathError, ConfigError, WeightsError or DataError."""
+    from pathlib import Path
+
+    from mooer.decode.sampling import SamplingConfig
+    from mooer.models.model_dir import PartPaths
+    from mooer.pipeline.speech_models import SpeechConfig, SpeechModels, SpeechPaths
+
+    sampling = SamplingConfig(**{name: given[name] for name in SAMPLING_OPTIONS if name in given})
+    config = SpeechConfig(sampling=sampling, **{name: given[name] for name in SPEECH_CONFIG_OPTIONS if name in given})
+    named = {name.rsplit("_", 1)[0]: Path(given[name]) for name in PART_OPTIONS if name in given}
+    paths = SpeechPaths(
+        model_dir=given.get("model_dir"),
+        parts=PartPaths(**named),
+        downsample_rate=given.get("adapter_downsample_rate"),
+        vocoder=given["vocoder_path"],
+        vocoder_config=given.get("vocoder_config"),
+        speaker_encoder=given.get("spk_encoder_path"),
+        prompt_wav=given.get("prompt_wav_path"),
+    )
+    return SpeechModels(paths, config)

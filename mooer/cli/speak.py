@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mooer.cli._command import command
-from mooer.cli._options import PATH, given_options, part_options, recording_options, recordings_of
+from mooer.cli._options import (
+    PATH,
+    given_options,
+    part_options,
+    recording_options,
+    recordings_of,
+    speech_models_of,
+    vocoder_options,
+)
 from mooer.cli._report import report_result
 
 if TYPE_CHECKING:
@@ -14,24 +22,13 @@ if TYPE_CHECKING:
     from mooer.pipeline.speech_models import SpeechModels
     from mooer.text.conversation import Conversations
 
-PART_OPTIONS = ("encoder_path", "adapter_path", "llm_path", "lora_dir", "cmvn_path")
-SAMPLING_OPTIONS = ("top_p", "top_k", "temperature")
-CONFIG_OPTIONS = (
-    *("task", "instruction", "greedy", "beam_size", "max_new_tokens", "seed", "batch_size", "voice_from_input", "dtype"),
-    "device",
-)
-
 
 @command
 @click.option("--task", type=click.Choice(["s2s_trans", "s2s_chat"]), required=True, help="Translate into English, or answer.")
 @recording_options
 @click.option("--model_dir", type=PATH, help="Speech LLM: run folder, model directory or released folder.")
 @part_options
-@click.option("--vocoder_path", type=PATH, required=True, help="HiFi-GAN generator (.pt or .safetensors).")
-@click.option("--vocoder_config", type=PATH, help="Its sizes, as JSON. [default: read off the checkpoint]")
-@click.option("--spk_encoder_path", type=PATH, help="Speaker encoder (.pt or .safetensors); needed for a voice.")
-@click.option("--prompt_wav_path", type=PATH, help="A recording of the voice that answers.")
-@click.option("--voice_from_input", is_flag=True, default=None, help="Answer in the voice of the one who asks.")
+@vocoder_options(is_required=True)
 @click.option("--history", type=PATH, help="Earlier turns, a JSON object a line: role (user, assistant), text, optional id.")
 @click.option("--instruction", help="What the LLM is asked, in place of the task's own words.")
 @click.option("--greedy", is_flag=True, default=None, help="Always the best token, in place of sampling.")
@@ -63,7 +60,7 @@ def main(files: tuple[str, ...], **options: Any) -> None:
     recordings = _recordings(given)
     conversations = _conversations(given, recordings)
     check_unused(Path(given["output_dir"]), "resume" in given)
-    failures = _speak(_models(given), recordings, conversations, given)
+    failures = _speak(speech_models_of(given), recordings, conversations, given)
     if failures:
         raise PartialFailure(f"{failures} of {len(recordings)} recordings failed, the others are done")
 
@@ -86,29 +83,6 @@ def _conversations(given: dict[str, Any], recordings: "list[Recording | Problem]
     conversations = read_conversations(given["history"])
     conversations.check_ids([key_of(item) for item in recordings])
     return conversations
-
-
-def _models(given: dict[str, Any]) -> "SpeechModels":
-    """The models that the options name."""
-    from pathlib import Path
-
-    from mooer.decode.sampling import SamplingConfig
-    from mooer.models.model_dir import PartPaths
-    from mooer.pipeline.speech_models import SpeechConfig, SpeechModels, SpeechPaths
-
-    sampling = SamplingConfig(**{name: given[name] for name in SAMPLING_OPTIONS if name in given})
-    config = SpeechConfig(sampling=sampling, **{name: given[name] for name in CONFIG_OPTIONS if name in given})
-    named = {name.rsplit("_", 1)[0]: Path(given[name]) for name in PART_OPTIONS if name in given}
-    paths = SpeechPaths(
-        model_dir=given.get("model_dir"),
-        parts=PartPaths(**named),
-        downsample_rate=given.get("adapter_downsample_rate"),
-        vocoder=given["vocoder_path"],
-        vocoder_config=given.get("vocoder_config"),
-        speaker_encoder=given.get("spk_encoder_path"),
-        prompt_wav=given.get("prompt_wav_path"),
-    )
-    return SpeechModels(paths, config)
 
 
 def _speak(

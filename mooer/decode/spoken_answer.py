@@ -79,6 +79,14 @@ class SpokenAnswer:
     """[T, D] float32, on the device of the LLM."""
 
 
+@dataclass(frozen=True)
+class SilentAnswer(Refusal):
+    """An answer of which nothing can be spoken."""
+
+    text: str
+    """What the LLM wrote."""
+
+
 class SpokenAnswerDecoder:
     """Answers with a SpeechLlm that is in eval mode and on its device.
 
@@ -144,18 +152,19 @@ class SpokenAnswerDecoder:
         ids = (*best.tokens, self._tokenizer.eos_token_id) if best.ended else best.tokens
         if self._audio_start not in ids:
             text = spoken_text(decode_text(self._tokenizer, best.tokens))
-            return Refusal(
-                NO_AUDIO_START, f"the LLM wrote text alone, without {AUDIO_START}, so nothing is said: {text[:200]!r}"
-            )
+            message = f"the LLM wrote text alone, without {AUDIO_START}, so nothing is said: {text[:200]!r}"
+            return SilentAnswer(NO_AUDIO_START, message, text)
         place = ids.index(self._audio_start)
+        text = spoken_text(decode_text(self._tokenizer, ids[:place]))
         latents = speech_latents(self._model.llm, prompt.embeddings, self._embed(ids), place)
         if not len(latents):
-            return Refusal(NO_SPEECH, f"the answer ends within {SILENT_POSITIONS} tokens of {AUDIO_START}, so nothing is said")
+            message = f"the answer ends within {SILENT_POSITIONS} tokens of {AUDIO_START}, so nothing is said"
+            return SilentAnswer(NO_SPEECH, message, text)
         if not latents.isfinite().all():
             return Refusal(NOT_FINITE, "the model's hidden states are not finite for this recording")
         loops = is_repetitive(ids[:place])
         return SpokenAnswer(
-            text=spoken_text(decode_text(self._tokenizer, ids[:place])),
+            text=text,
             tokens=ids,
             flags=((CUT,) if not best.ended else ()) + ((REPETITION,) if loops else ()),
             latents=latents,

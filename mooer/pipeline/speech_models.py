@@ -167,7 +167,7 @@ class SpeechModels:
     def _make_decoder(self, frontend: FrontendConfig) -> SpokenAnswerDecoder:
         config = self.config
         settings = SpokenAnswerSettings(
-            instruction=config.instruction or SPEECH_INSTRUCTIONS[config.task],
+            instruction=self.instruction,
             max_new_tokens=config.max_new_tokens,
             seed=config.seed,
             frontend=frontend,
@@ -207,10 +207,11 @@ class SpeechModels:
         settings = dataclasses.asdict(self.config)
         for name in ("batch_size", "device"):
             settings.pop(name)
-        return {"speak": settings | {"instruction": self._instruction}, "models": self._checksums}
+        return {"speak": settings | {"instruction": self.instruction}, "models": self._checksums}
 
     @property
-    def _instruction(self) -> str:
+    def instruction(self) -> str:
+        """What the prompt asks."""
         return self.config.instruction or SPEECH_INSTRUCTIONS[self.config.task]
 
     @functools.cached_property

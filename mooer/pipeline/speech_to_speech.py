@@ -13,11 +13,11 @@ from mooer.common.errors import AudioError
 from mooer.common.lengths import SAMPLE_RATE
 from mooer.data.utterance import Problem
 from mooer.decode.hypothesis import Failure, Refusal
-from mooer.decode.spoken_answer import Question
+from mooer.decode.spoken_answer import Question, SilentAnswer
 from mooer.pipeline.recording_sources import Recording
 from mooer.pipeline.speech_folder import SpeechFolder
 from mooer.pipeline.speech_models import SpeechModels
-from mooer.pipeline.spoken import Spoken, key_of
+from mooer.pipeline.spoken import Spoken, Unspoken, key_of
 from mooer.text.conversation import Conversations
 
 
@@ -58,6 +58,9 @@ def _answer(
             yield item
             continue
         answer, key = next(answers), item.question.id
+        if isinstance(answer, SilentAnswer):
+            yield Unspoken(key, answer.reason, answer.message, answer.text)
+            continue
         if isinstance(answer, Refusal):
             yield Failure(key, answer.reason, answer.message)
             continue

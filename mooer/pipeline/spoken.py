@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from mooer.data.utterance import Problem
+from mooer.decode.hypothesis import Failure
 from mooer.pipeline.recording_sources import Recording
 
 
@@ -38,6 +39,14 @@ class Spoken:
             "flags": list(self.flags),
             "tokens": list(self.tokens),
         }
+
+
+@dataclass(frozen=True)
+class Unspoken(Failure):
+    """Why there is no speech in the answer to a recording, and the answer."""
+
+    text: str
+    """What is written."""
 
 
 def key_of(item: Recording | Problem) -> str:

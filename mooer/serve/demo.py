@@ -1,33 +1,28 @@
-"""A page in the browser: recordings and a microphone to texts. Nothing is fetched from elsewhere, nothing told to anybody."""
+"""A page in the browser: recordings and a microphone to text or speech. Nothing is fetched from elsewhere, nothing told."""
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mooer.common.errors import ConfigError, MooerError
-from mooer.decode.hypothesis import CUT, REPETITION, TOO_SHORT, Answer
+from mooer.common.errors import ConfigError
+from mooer.decode.hypothesis import Answer
 from mooer.pipeline.subtitles import srt
 from mooer.pipeline.transcription import Transcription
 from mooer.serve.demo_model import DemoModel, Listener
+from mooer.serve.demo_parts import ONE_AT_A_TIME, recording_box, require_recording, text_box, told_to_people, warn_of
+from mooer.serve.demo_speech import DemoSpeech
+from mooer.serve.demo_speech_tab import speech_tab
 
 if TYPE_CHECKING:
     import gradio
 
-LANGUAGES = {"en": "English", "zh": "Chinese"}
 MAX_UPLOAD = "1gb"
-_FLAGS = {
-    TOO_SHORT: "the recording is too short",
-    CUT: "it was cut at its longest length",
-    REPETITION: "it runs in a circle",
-}
 # How long an uploaded recording is kept, in seconds, and how often one looks.
 _KEEP, _LOOK = 3600, 600
 _WAITING = 64
-# One after another: a model answers one question at a time.
-_ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
 # A piece of the microphone, in seconds.
 _PIECE = 0.5
 _CSS = """
@@ -39,7 +34,7 @@ _CSS = """
 
 @contextmanager
 def running_demo(
-    model: DemoModel, server_name: str = "127.0.0.1", server_port: int | None = None, share: bool = False
+    model: DemoModel | DemoSpeech, server_name: str = "127.0.0.1", server_port: int | None = None, share: bool = False
 ) -> Iterator[str]:
     """The address of the page while it is served. What was uploaded is removed after an hour, and all of it at the end.
 
@@ -80,7 +75,7 @@ def running_demo(
             page.close(verbose=False)
 
 
-def make_page(model: DemoModel, folder: Path) -> "gradio.Blocks":
+def make_page(model: DemoModel | DemoSpeech, folder: Path) -> "gradio.Blocks":
     """The page.
 
     Args:
@@ -89,11 +84,15 @@ def make_page(model: DemoModel, folder: Path) -> "gradio.Blocks":
     import gradio as gr
 
     with gr.Blocks(title="mooer", analytics_enabled=False, fill_width=True, delete_cache=(_LOOK, _KEEP)) as page:
-        gr.Markdown(f"# mooer\n{_description(model)}", elem_id="title")
+        gr.Markdown(f"# mooer\n{model.description}", elem_id="title")
         with gr.Tab("Recording"):
-            _recording_tab(gr, model, folder)
-        with gr.Tab("Live"):
-            _live_tab(gr, model)
+            if isinstance(model, DemoSpeech):
+                speech_tab(gr, model)
+            else:
+                _recording_tab(gr, model, folder)
+        if isinstance(model, DemoModel):
+            with gr.Tab("Live"):
+                _live_tab(gr, model)
     return page.queue(max_size=_WAITING)
 
 
@@ -105,25 +104,11 @@ def _theme() -> "gradio.themes.Base":
     return themes.Default(primary_hue="teal", neutral_hue="slate", radius_size="sm", **fonts)
 
 
-def _description(model: DemoModel) -> str:
-    config = model.config
-    language = LANGUAGES[config.target_language or "en"]
-    does = {"asr": "Transcription", "ast": f"Translation to {language}", "mtl": f"Transcription and translation to {language}"}
-    return f"{does[config.task]} with the model `{Path(config.model_dir).name}`"
-
-
 def _recording_tab(gr: Any, model: DemoModel, folder: Path) -> None:
     config = model.config
     with gr.Row(equal_height=False):
         with gr.Column():
-            audio = gr.Audio(
-                label="Recording",
-                sources=["upload", "microphone"],
-                type="filepath",
-                buttons=[],
-                editable=False,
-                elem_id="recording",
-            )
+            audio = recording_box(gr)
             grows = gr.Checkbox(
                 label="Show the text while it is written (greedy search)",
                 value=model.writes_tokens and not config.is_long,
@@ -138,18 +123,16 @@ def _recording_tab(gr: Any, model: DemoModel, folder: Path) -> None:
                 outputs += [gr.DownloadButton("Subtitles (srt)", size="md", interactive=False, elem_id="srt")]
 
     def recognise(path: str | None, is_growing: bool) -> Iterator[list[Any]]:
-        with _told_to_people(gr):
-            if path is None:
-                raise ConfigError("there is no recording yet: choose a file, or record one")
-            yield from _results(gr, model, path, is_growing, folder)
+        with told_to_people(gr):
+            yield from _results(gr, model, require_recording(path), is_growing, folder)
 
-    button.click(recognise, [audio, grows], outputs, show_progress="minimal", **_ONE_AT_A_TIME)
+    button.click(recognise, [audio, grows], outputs, show_progress="minimal", **ONE_AT_A_TIME)
 
 
 def _boxes(gr: Any, task: str) -> list[Any]:
     """Those for the texts of a task, in the order of `_texts`."""
     labels = {"asr": ["Transcript"], "ast": ["Translation"], "mtl": ["Transcript", "Translation"]}[task]
-    return [gr.Textbox(label=label, lines=4, buttons=["copy"], elem_id=label.lower()) for label in labels]
+    return [text_box(gr, label) for label in labels]
 
 
 def _table(gr: Any, has_speakers: bool) -> Any:
@@ -173,22 +156,17 @@ def _results(gr: Any, model: DemoModel, path: str, is_growing: bool, folder: Pat
     if is_growing:
         for answer in model.grow(samples):
             yield [*_texts(answer, config.task), *nothing]
-        _warn(gr, answer.flags)
+        warn_of(gr, answer.flags)
     elif config.is_long:
         found = model.transcribe(samples, Path(path).stem)
         subtitles = Path(tempfile.mkdtemp(dir=folder)) / f"{Path(path).stem}.srt"
         subtitles.write_text(srt(found), encoding="utf-8")
         yield [found.text, _rows(found, config.spk_dir is not None), gr.update(value=str(subtitles), interactive=True)]
-        _warn(gr, found.flags)
+        warn_of(gr, found.flags)
     else:
         answer = model.recognize(samples)
         yield _texts(answer, config.task)
-        _warn(gr, answer.flags)
-
-
-def _warn(gr: Any, flags: Sequence[str]) -> None:
-    if flags:
-        gr.Warning(f"This text is to be mistrusted: {'; '.join(_FLAGS[flag] for flag in flags)}.", duration=None)
+        warn_of(gr, answer.flags)
 
 
 def _rows(transcription: Transcription, has_speakers: bool) -> list[list[str]]:
@@ -218,27 +196,18 @@ def _live_tab(gr: Any, model: DemoModel) -> None:
     def hear(piece: Any, listening: Listener | None) -> tuple[Listener | None, Any]:
         if listening is None or piece is None:
             return listening, gr.skip()
-        with _told_to_people(gr):
+        with told_to_people(gr):
             listening.accept(*piece)
         return listening, listening.text
 
     def end(listening: Listener | None) -> tuple[None, Any]:
         if listening is None:
             return None, gr.skip()
-        with _told_to_people(gr):
+        with told_to_people(gr):
             listening.finish()
         return None, listening.text
 
-    quiet = {"show_progress": "hidden", **_ONE_AT_A_TIME}
+    quiet = {"show_progress": "hidden", **ONE_AT_A_TIME}
     audio.start_recording(begin, None, [listener, text], **quiet)
     audio.stream(hear, [audio, listener], [listener, text], stream_every=_PIECE, time_limit=None, **quiet)
     audio.stop_recording(end, listener, [listener, text], **quiet)
-
-
-@contextmanager
-def _told_to_people(gr: Any) -> Iterator[None]:
-    """Messages of the library are shown as they are."""
-    try:
-        yield
-    except MooerError as error:
-        raise gr.Error(str(error), duration=None, print_exception=False) from error

@@ -21,6 +21,7 @@ from mooer.pipeline.long_audio import Transcriber
 from mooer.pipeline.transcriber_config import TranscriberConfig
 from mooer.pipeline.transcription import Transcription
 
+LANGUAGES = {"en": "English", "zh": "Chinese"}
 _LONG_FOLDERS = ("vad_dir", "punc_dir", "spk_dir", "align_dir")
 
 
@@ -80,6 +81,15 @@ class DemoModel:
         self._limits = AudioLimits(max_seconds=config.max_seconds)
         self._transcriber = _open_transcriber(config) if config.is_long else None
         self._recognizer = _open_recognizer(config) if self._transcriber is None else self._transcriber.models.recognizer
+
+    @property
+    def description(self) -> str:
+        """What the page does, in Markdown."""
+        config = self.config
+        language = LANGUAGES[config.target_language or "en"]
+        does = {"asr": "Transcription", "ast": f"Translation to {language}"}
+        does |= {"mtl": f"Transcription and translation to {language}"}
+        return f"{does[config.task]} with the model `{Path(config.model_dir).name}`"
 
     @property
     def writes_tokens(self) -> bool:

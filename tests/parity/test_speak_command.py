@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,74 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from mooer.audio.io import load_audio
 from mooer.cli.speak import main
-from mooer.common.torchaudio_compat import ensure_torchaudio
 from mooer.decode.writer import one_line
-from mooer.models.llm import load_llm
 from mooer.models.speaker_resnet import load_speaker_resnet
-from mooer.models.vocoder import Vocoder, VocoderConfig, load_vocoder, write_vocoder
+from mooer.models.vocoder import load_vocoder, write_vocoder
 from mooer.models.weights import own_tensors, write_safetensors
 from mooer.text.speech_tokens import AUDIO_START
-from mooer.text.tokenizer import load_tokenizer, save_tokenizer
+from mooer.text.tokenizer import load_tokenizer
 
-WIDTH, VOICE = 64, 24
-AUDIO_TOKENS = [f"<|audio_{index}|>" for index in range(30)]
 BOUND = 60
-
-
-@pytest.fixture(scope="module")
-def layout(golden, tmp_path_factory):
-    """A released folder with an LLM that speaks, of the golden model with audio tokens, and a vocoder; random weights."""
-    folder = tmp_path_factory.mktemp("released")
-    (folder / "paraformer_encoder").mkdir()
-    shutil.copy(golden / "am.mvn", folder / "paraformer_encoder")
-    shutil.copy(golden / "model/paraformer-encoder.pth", folder / "paraformer_encoder")
-    for task in ("s2s_trans", "s2s_chat"):
-        shutil.copytree(golden / "model/lora_bin", folder / task / "lora_weights")
-        shutil.copy(golden / "model/adapter_project.pt", folder / task)
-    _write_llm(golden / "model/llm", folder / "Qwen2-7B-Instruct")
-    _write_vocoder(folder / "vocoder.pt")
-    shutil.copy(golden / "s2st/speaker_encoder_reduced.pt", folder / "spk_encoder.pt")
-    return folder
-
-
-def _write_llm(source, target):
-    ensure_torchaudio()
-    tokenizer, llm = load_tokenizer(source), load_llm(source)
-    tokenizer.add_tokens([AUDIO_START, *AUDIO_TOKENS], special_tokens=True)
-    torch.manual_seed(4)
-    llm.resize_token_embeddings(len(tokenizer))
-    llm.get_input_embeddings().weight.data.normal_(std=0.5)
-    head = llm.get_output_embeddings().weight.data.normal_(std=0.12)
-    head[tokenizer.convert_tokens_to_ids(AUDIO_START)] *= 6.0
-    head[tokenizer.eos_token_id] *= 1.5
-    save_tokenizer(tokenizer, target)
-    llm.config.to_json_file(target / "config.json", use_diff=False)
-    write_safetensors(target / "model.safetensors", own_tensors(llm))
-
-
-def _write_vocoder(path):
-    torch.manual_seed(5)
-    dilations = ((1, 3, 5),)
-    vocoder = Vocoder(
-        VocoderConfig(
-            upsample_rates=(4, 2),
-            upsample_kernel_sizes=(8, 4),
-            upsample_initial_channel=16,
-            resblock_kernel_sizes=(3,),
-            resblock_dilation_sizes=dilations,
-            input_num_mels=WIDTH,
-            cond_channels=VOICE,
-        )
-    )
-    for parameter in vocoder.parameters():
-        parameter.data.normal_(std=0.15)
-    torch.save({"generator": vocoder.state_dict()}, path)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +43,15 @@ def table(golden, tmp_path_factory):
     return folder / "wav.scp"
 
 
-def arguments(layout, table, folder, *more):
-    models = ("--model_dir", layout, "--vocoder_path", layout / "vocoder.pt", "--spk_encoder_path", layout / "spk_encoder.pt")
+def arguments(speaking, table, folder, *more):
+    models = (
+        "--model_dir",
+        speaking,
+        "--vocoder_path",
+        speaking / "vocoder.pt",
+        "--spk_encoder_path",
+        speaking / "spk_encoder.pt",
+    )
     fixed = ("--task", "s2s_trans", "--max_new_tokens", BOUND, "--device", "cpu")
     return [str(item) for item in (*models, *fixed, "--wav_scp", table, "--output_dir", folder, *more)]
 
@@ -126,20 +77,20 @@ def results(folder):
 
 
 @pytest.fixture(scope="module")
-def alone(layout, table, tmp_path_factory):
+def alone(speaking, table, tmp_path_factory):
     """The folder of answers given one at a time."""
     folder = tmp_path_factory.mktemp("alone") / "out"
-    done = run(*arguments(layout, table, folder, "--seed", 7, "--batch_size", 1))
+    done = run(*arguments(speaking, table, folder, "--seed", 7, "--batch_size", 1))
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_what_is_written(alone, table, layout):
+def test_what_is_written(alone, table, speaking):
     found = results(alone)
     assert list(found) == [f"u{index}" for index in range(7)]
     texts = dict(line.split(" ", 1) for line in (alone / "1best_recog/text").read_text().splitlines() if " " in line)
-    vocoder = load_vocoder(layout / "vocoder.pt")
-    tokenizer = load_tokenizer(layout / "Qwen2-7B-Instruct")
+    vocoder = load_vocoder(speaking / "vocoder.pt")
+    tokenizer = load_tokenizer(speaking / "Qwen2-7B-Instruct")
     start = tokenizer.convert_tokens_to_ids(AUDIO_START)
     for key, item in found.items():
         with wave.open(str(alone / item["wav"])) as file:
@@ -160,16 +111,16 @@ def test_what_is_written(alone, table, layout):
 
 
 @pytest.mark.parametrize("batch_size", [2, 3])
-def test_answers_do_not_depend_on_the_batch(layout, table, alone, tmp_path, batch_size):
-    done = run(*arguments(layout, table, tmp_path / "o", "--seed", 7, "--batch_size", batch_size))
+def test_answers_do_not_depend_on_the_batch(speaking, table, alone, tmp_path, batch_size):
+    done = run(*arguments(speaking, table, tmp_path / "o", "--seed", 7, "--batch_size", batch_size))
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "o") == contents(alone)
 
 
-def test_answers_do_not_depend_on_the_order(layout, table, alone, tmp_path):
+def test_answers_do_not_depend_on_the_order(speaking, table, alone, tmp_path):
     lines = table.read_text().splitlines(keepends=True)
     (tmp_path / "wav.scp").write_text("".join(lines[index] for index in (5, 2, 6, 0, 3)))
-    done = run(*arguments(layout, tmp_path / "wav.scp", tmp_path / "o", "--seed", 7, "--batch_size", 3))
+    done = run(*arguments(speaking, tmp_path / "wav.scp", tmp_path / "o", "--seed", 7, "--batch_size", 3))
     assert done.returncode == 0, done.stderr
     found, expected = contents(tmp_path / "o"), contents(alone)
     assert list(results(tmp_path / "o")) == ["u5", "u2", "u6", "u0", "u3"]
@@ -178,18 +129,18 @@ def test_answers_do_not_depend_on_the_order(layout, table, alone, tmp_path):
     assert all(found[name] == expected[name] for name in wavs)
 
 
-def test_another_seed_draws_another_answer(layout, table, alone, tmp_path):
-    done = run(*arguments(layout, table, tmp_path / "o", "--seed", 8))
+def test_another_seed_draws_another_answer(speaking, table, alone, tmp_path):
+    done = run(*arguments(speaking, table, tmp_path / "o", "--seed", 8))
     assert done.returncode in (0, 1), done.stderr  # an answer may come without speech
     found, expected = results(tmp_path / "o"), results(alone)
     assert sum(found[key]["tokens"] != expected[key]["tokens"] for key in found) > len(found) / 2
 
 
-def test_voices(layout, table, golden, alone, tmp_path):
+def test_voices(speaking, table, golden, alone, tmp_path):
     prompt = golden / "wav/utt1.wav"
     given = {"prompt": ("--prompt_wav_path", prompt), "input": ("--voice_from_input",)}
     for name, option in given.items():
-        done = run(*arguments(layout, table, tmp_path / name, "--seed", 7, *option))
+        done = run(*arguments(speaking, table, tmp_path / name, "--seed", 7, *option))
         assert done.returncode == 0, done.stderr
     tokens = [
         {key: item["tokens"] for key, item in results(folder).items()} for folder in (alone, *map(tmp_path.joinpath, given))
@@ -199,9 +150,9 @@ def test_voices(layout, table, golden, alone, tmp_path):
     assert len(set(digests)) == 3
 
 
-def test_a_run_that_is_killed_goes_on(layout, table, alone, tmp_path):
+def test_a_run_that_is_killed_goes_on(speaking, table, alone, tmp_path):
     script = Path(__file__).parents[2] / "bin" / "speak.py"
-    given = arguments(layout, table, tmp_path / "o", "--seed", 7, "--batch_size", 1)
+    given = arguments(speaking, table, tmp_path / "o", "--seed", 7, "--batch_size", 1)
     process = subprocess.Popen([sys.executable, str(script), *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (tmp_path / "o/journal/u1.answer.json").exists():
@@ -228,16 +179,16 @@ def test_a_run_that_is_killed_goes_on(layout, table, alone, tmp_path):
 
     other = tmp_path / "wav.scp"
     other.write_text(table.read_text().replace("/u0.wav", "/u1.wav"))
-    changed = run(*arguments(layout, other, tmp_path / "o", "--seed", 7, "--resume"))
+    changed = run(*arguments(speaking, other, tmp_path / "o", "--seed", 7, "--resume"))
     assert changed.returncode == 2
     assert "another question" in changed.stderr
     assert contents(tmp_path / "o") == contents(alone)
 
 
-def test_what_cannot_be_read_is_named_and_harms_nobody(layout, table, alone, tmp_path):
+def test_what_cannot_be_read_is_named_and_harms_nobody(speaking, table, alone, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "wav.scp").write_text(f"bad {tmp_path}/text.wav\ngone {tmp_path}/gone.wav\n{table.read_text()}")
-    done = run(*arguments(layout, tmp_path / "wav.scp", tmp_path / "o", "--seed", 7))
+    done = run(*arguments(speaking, tmp_path / "wav.scp", tmp_path / "o", "--seed", 7))
     assert done.returncode == 1
     for text in ("bad failed (unreadable)", "gone failed (missing)", "2 of 9 recordings failed"):
         assert text in done.stderr
@@ -246,9 +197,9 @@ def test_what_cannot_be_read_is_named_and_harms_nobody(layout, table, alone, tmp
     assert contents(tmp_path / "o") == contents(alone)
 
 
-def test_an_answer_without_speech_is_named(layout, table, alone, tmp_path):
+def test_an_answer_without_speech_is_named(speaking, table, alone, tmp_path):
     # Under a bound of seven tokens some answers have no latents, or not even come to <|audio_start|>.
-    given = arguments(layout, table, tmp_path / "o", "--seed", 7)
+    given = arguments(speaking, table, tmp_path / "o", "--seed", 7)
     given[given.index(str(BOUND))] = "7"
     done = run(*given)
     assert done.returncode == 1
@@ -257,13 +208,13 @@ def test_an_answer_without_speech_is_named(layout, table, alone, tmp_path):
     assert len(failed) + len(results(tmp_path / "o")) == 7
 
 
-def test_greedy_answers_have_no_chance_in_them(layout, table, tmp_path):
+def test_greedy_answers_have_no_chance_in_them(speaking, table, tmp_path):
     for seed in (1, 2):
-        assert run(*arguments(layout, table, tmp_path / str(seed), "--greedy", "--seed", seed)).returncode in (0, 1)
+        assert run(*arguments(speaking, table, tmp_path / str(seed), "--greedy", "--seed", seed)).returncode in (0, 1)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
-def test_history(layout, table, alone, tmp_path):
+def test_history(speaking, table, alone, tmp_path):
     history = tmp_path / "history.jsonl"
     turns = [
         {"role": "user", "text": "Who?"},
@@ -272,26 +223,26 @@ def test_history(layout, table, alone, tmp_path):
     ]
     history.write_text("".join(json.dumps(turn) + "\n" for turn in turns[2:]))
     chat = ("--task", "s2s_chat", "--seed", 7)
-    assert run(*arguments(layout, table, tmp_path / "plain", *chat)).returncode in (0, 1)
-    assert run(*arguments(layout, table, tmp_path / "one", *chat, "--history", history)).returncode in (0, 1)
+    assert run(*arguments(speaking, table, tmp_path / "plain", *chat)).returncode in (0, 1)
+    assert run(*arguments(speaking, table, tmp_path / "one", *chat, "--history", history)).returncode in (0, 1)
     plain, one = results(tmp_path / "plain"), results(tmp_path / "one")
     changed = {key for key in {*plain, *one} if plain.get(key) != one.get(key)}
     assert changed == {"u1"}
     history.write_text("".join(json.dumps(turn) + "\n" for turn in turns))
-    assert run(*arguments(layout, table, tmp_path / "all", *chat, "--history", history)).returncode in (0, 1)
+    assert run(*arguments(speaking, table, tmp_path / "all", *chat, "--history", history)).returncode in (0, 1)
     everyone = results(tmp_path / "all")
     assert sum(plain.get(key) != everyone.get(key) for key in plain) > 3
 
 
-def test_safetensors_and_parts_are_read_too(layout, table, alone, tmp_path):
-    write_vocoder(tmp_path / "vocoder.safetensors", load_vocoder(layout / "vocoder.pt"))
-    write_safetensors(tmp_path / "spk.safetensors", own_tensors(load_speaker_resnet(layout / "spk_encoder.pt")))
+def test_safetensors_and_parts_are_read_too(speaking, table, alone, tmp_path):
+    write_vocoder(tmp_path / "vocoder.safetensors", load_vocoder(speaking / "vocoder.pt"))
+    write_safetensors(tmp_path / "spk.safetensors", own_tensors(load_speaker_resnet(speaking / "spk_encoder.pt")))
     parts = {
-        "encoder_path": layout / "paraformer_encoder/paraformer-encoder.pth",
-        "cmvn_path": layout / "paraformer_encoder/am.mvn",
-        "llm_path": layout / "Qwen2-7B-Instruct",
-        "adapter_path": layout / "s2s_trans/adapter_project.pt",
-        "lora_dir": layout / "s2s_trans/lora_weights",
+        "encoder_path": speaking / "paraformer_encoder/paraformer-encoder.pth",
+        "cmvn_path": speaking / "paraformer_encoder/am.mvn",
+        "llm_path": speaking / "Qwen2-7B-Instruct",
+        "adapter_path": speaking / "s2s_trans/adapter_project.pt",
+        "lora_dir": speaking / "s2s_trans/lora_weights",
         "vocoder_path": tmp_path / "vocoder.safetensors",
         "spk_encoder_path": tmp_path / "spk.safetensors",
     }
@@ -324,9 +275,14 @@ def test_safetensors_and_parts_are_read_too(layout, table, alone, tmp_path):
         ({"--no_such_option": "1"}, "no_such_option"),
     ],
 )
-def test_wrong_use(layout, table, golden, tmp_path, change, message):
-    places = {"SCP": table, "SPK": layout / "spk_encoder.pt", "LLM": golden / "model/llm", "U0": table.parent / "u0.wav"}
-    given = arguments(layout, table, tmp_path / "o")
+def test_wrong_use(speaking, table, golden, tmp_path, change, message):
+    places = {
+        "SCP": table,
+        "SPK": speaking / "spk_encoder.pt",
+        "LLM": golden / "model/llm",
+        "U0": table.parent / "u0.wav",
+    }
+    given = arguments(speaking, table, tmp_path / "o")
     for name, value in change.items():
         given += [name] if value is None else [name, str(places.get(value, value))]
     done = run(*given)
@@ -337,13 +293,13 @@ def test_wrong_use(layout, table, golden, tmp_path, change, message):
     assert not (tmp_path / "o").exists()
 
 
-def test_models_that_do_not_fit_together(layout, table, golden, tmp_path):
-    narrow = run(*arguments(layout, table, tmp_path / "o"), "--vocoder_path", golden / "s2st/hifigan_generator.pt")
+def test_models_that_do_not_fit_together(speaking, table, golden, tmp_path):
+    narrow = run(*arguments(speaking, table, tmp_path / "o"), "--vocoder_path", golden / "s2st/hifigan_generator.pt")
     assert narrow.returncode == 2
     assert "makes voices of 24 values; the vocoder takes 12" in narrow.stderr
     voiceless = load_file(golden / "s2st/hifigan_generator_weightnorm_removed.safetensors")
     write_safetensors(tmp_path / "v.safetensors", {name: voiceless[name] for name in voiceless if "cond" not in name})
-    given = arguments(layout, table, tmp_path / "o")
+    given = arguments(speaking, table, tmp_path / "o")
     place = given.index("--spk_encoder_path")
     wide = run(*given[:place], *given[place + 2 :], "--vocoder_path", tmp_path / "v.safetensors")
     assert wide.returncode == 2

@@ -1,5 +1,7 @@
-"""mooer-demo in a real browser, with the packaged model and synthetic speech."""
+"""mooer-demo in a real browser, with the packaged model and synthetic speech, and tiny models that speak."""
 
+import json
+import logging
 import os
 import re
 import shutil
@@ -7,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 60
@@ -101,7 +105,7 @@ class Page:
     def until(self, found):
         deadline = time.monotonic() + WAIT
         while not (result := found()):
-            assert time.monotonic() < deadline, self.all("body")[0].text + repr(self.value("live"))
+            assert time.monotonic() < deadline, self.all("body")[0].text + repr(self.texts())
             time.sleep(0.05)
         return result
 
@@ -117,11 +121,23 @@ class Page:
             0
         ].click()
 
+    def texts(self):
+        return [box.get_property("value") for box in self.all("textarea")]
+
     def value(self, box):
         return self.all(f"#{box} textarea")[0].get_property("value")
 
     def error(self):
         return self.until(lambda: next((item.text for item in self.all(".toast-body") if item.text), None))
+
+    def speech(self):
+        """The file that the player has, once it is drawn; None without speech."""
+        script = "return document.querySelector('#speech #waveform > div')?.shadowRoot?.querySelector('canvas') != null"
+        links = self.all("#speech a[download]")
+        if not links or not self.browser.execute_script(script):
+            return None
+        with urllib.request.urlopen(links[0].get_attribute("href"), timeout=WAIT) as answer:
+            return answer.read()
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +254,116 @@ def test_long_recordings_have_sentences_speakers_and_subtitles(demo, open_browse
     page.click("Subtitles (srt)")
     page.until((tmp_path / "audio.srt").exists)
     assert (tmp_path / "audio.srt").read_text(encoding="utf-8") == srt(wanted)
+
+
+@pytest.fixture(scope="module")
+def questions(golden, tmp_path_factory):
+    """Paths of real recordings."""
+    from mooer.audio.io import load_audio
+
+    folder = tmp_path_factory.mktemp("questions")
+    samples = load_audio(golden / "wav/utt2.wav").numpy()
+    paths = [folder / f"q{index}.wav" for index in range(30)]
+    for index, path in enumerate(paths):
+        soundfile.write(path, samples[1000 * index :][: 8000 + 1000 * index], 16000, "PCM_16")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def spoken(speaking, questions, tmp_path_factory):
+    """What mooer-speak makes of the questions, each with its history: by path, the line of its results and the file or None."""
+    from mooer.cli.speak import main
+
+    def speak(task, history=()):
+        folder = tmp_path_factory.mktemp("spoken") / "out"
+        options = [*_speaking_options(speaking, task), "--output_dir", folder]
+        if history:
+            folder.with_name("history.jsonl").write_text("\n".join(map(json.dumps, history)))
+            options += ["--history", folder.with_name("history.jsonl")]
+        logging.getLogger().handlers.clear()
+        result = CliRunner().invoke(main, [*map(str, options), *map(str, questions)])
+        assert result.exit_code in (0, 1), result.stderr
+        lines = [line for name in ("results", "failed") for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        entries = {entry["id"]: entry for entry in map(json.loads, lines)}
+        wavs = {path: folder / path.name for path in questions}
+        return {path: (entries[path.stem], wav.read_bytes() if wav.exists() else None) for path, wav in wavs.items()}
+
+    return speak
+
+
+def _speaking_options(folder, task):
+    return ["--task", task, "--model_dir", folder, "--vocoder_path", folder / "vocoder.pt", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def interpreting(demo, open_browser, speaking):
+    address = demo(*_speaking_options(speaking, "s2s_trans"))
+    return lambda: open_browser(address)
+
+
+@pytest.mark.parametrize("is_spoken", [True, False])
+def test_a_recording_is_answered_in_speech(interpreting, spoken, is_spoken):
+    answers = [(path, entry, wav) for path, (entry, wav) in spoken("s2s_trans").items() if entry["text"].isprintable()]
+    path, entry, wav = next(item for item in answers if item[1]["text"].strip() and (item[2] is not None) == is_spoken)
+    page = interpreting()
+    assert not [item for item in page.all("#anew, #microphone") if item.is_displayed()]
+    page.upload(path)
+    page.click("Translate")
+    page.until(lambda: page.value("translation") == entry["text"])
+    if is_spoken:
+        assert page.until(page.speech) == wav
+    else:
+        assert entry["message"] in page.error()
+        assert not page.all("#speech a[download]")
+
+
+def test_a_chat_goes_on_and_begins_anew(demo, open_browser, speaking, spoken):
+    """What the page remembers is this history of mooer-speak."""
+    first = {path: item for path, item in spoken("s2s_chat").items() if item[1] and item[0]["text"].strip()}
+    history = []
+    for path, (entry, _) in first.items():
+        history.append({"id": path.stem, "role": "user", "text": "Answer my question with speech."})
+        history.append({"id": path.stem, "role": "assistant", "text": entry["text"].strip()})
+    second = spoken("s2s_chat", history)
+    path = next(path for path, (_, wav) in first.items() if second[path][1] not in (None, wav))
+    page = open_browser(demo(*_speaking_options(speaking, "s2s_chat")))
+
+    def ask(entry, wav):
+        page.upload(path)
+        page.click("Answer")
+        page.until(lambda: page.speech() == wav)
+        assert page.value("answer").split() == entry["text"].split()
+
+    ask(*first[path])
+    ask(*second[path])
+    page.click(f"Begin anew (answers remembered: {2 if second[path][0]['text'].strip() else 1})")
+    page.until(lambda: not page.all("#speech a[download]"))
+    assert page.value("answer") == ""
+    ask(*first[path])
+
+
+def test_a_question_may_come_from_the_microphone(interpreting):
+    """What the browser makes of its microphone's sound is its own affair, and so is the answer."""
+    page = interpreting()
+    page.until(lambda: page.all("#recording [aria-label='Record audio']"))[0].click()
+    page.click("Record")
+    page.until(lambda: page.all("#recording [aria-label=pause]"))
+    time.sleep(2)  # what is recorded
+    page.click("Stop")
+    page.until(lambda: page.all("#recording [aria-label=Play]"))
+    time.sleep(0.5)  # it is uploaded
+    page.click("Translate")
+    page.until(lambda: page.speech() or any("no speech" in item.text for item in page.all(".toast-body")))
+
+
+def test_what_is_wrong_with_a_question_is_said(interpreting, tmp_path):
+    page = interpreting()
+    page.click("Translate")
+    assert "no recording yet" in page.error()
+    page = interpreting()
+    (tmp_path / "broken.wav").write_bytes(b"RIFFxxxxWAVEnothing at all")
+    page.upload(tmp_path / "broken.wav")
+    page.click("Translate")
+    message = page.error()
+    assert re.search(r"broken\.wav: \w+", message)
+    assert "/" not in message
