@@ -167,6 +167,7 @@ def main():
     parser.add_argument("--num_utterances", type=int, default=8000)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--beside_plain", nargs="+", choices=["mooer", "mooer_bfloat16"], default=["mooer", "mooer_bfloat16"])
     for name in ("way", "train_list", "folder"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -174,7 +175,7 @@ def main():
     if arguments.way:
         run(arguments.way, arguments.train_list, arguments.epochs, Path(arguments.folder))
         return
-    found = {way: [] for way in DTYPES}
+    found = {way: [] for way in (*arguments.beside_plain, "plain")}
     with tempfile.TemporaryDirectory() as name:
         source = load_yaml(CONFIG, RunConfig).data.train_list
         list_path, hours = subset(source, arguments.num_utterances, Path(name))
